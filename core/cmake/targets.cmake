@@ -1,0 +1,24 @@
+# How Tapestry's own targets are made: one static library per folder, the same warnings everywhere.
+
+add_library(tapestry_warnings INTERFACE)
+if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+  target_compile_options(tapestry_warnings INTERFACE -Wall -Wextra -Wshadow -Wpedantic
+                         $<$<BOOL:${TAPESTRY_WERROR}>:-Werror>)
+endif()
+
+# tapestry_library(core SOURCES a.cc ... DEPENDS other ...) makes tapestry_core, alias tapestry::core.
+function(tapestry_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(tapestry_${name} STATIC ${arg_SOURCES})
+  add_library(tapestry::${name} ALIAS tapestry_${name})
+  set_target_properties(tapestry_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_compile_features(tapestry_${name} PUBLIC cxx_std_20)
+  target_include_directories(tapestry_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                             $<INSTALL_INTERFACE:include/tapestry>)
+  target_link_libraries(tapestry_${name} PUBLIC ${arg_DEPENDS}
+                        PRIVATE $<BUILD_INTERFACE:tapestry_warnings>)
+  if(TAPESTRY_SANITIZE)
+    target_compile_options(tapestry_${name} PUBLIC -fsanitize=${TAPESTRY_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(tapestry_${name} PUBLIC -fsanitize=${TAPESTRY_SANITIZE})
+  endif()
+endfunction()
