@@ -1,0 +1,254 @@
+#include "core/kernels/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/kernels/gemm_tile.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+
+namespace tapestry::kernels {
+namespace {
+
+// Note [Blocking]
+// ~~~~~~~~~~~~~~~
+// After K. Goto and R. van de Geijn (2008). A tile of C needs a panel of A (rows × depth) and some columns of B (depth × columns).
+// - kDepth: 384 × 16 columns × 4 bytes = 24 KB of B stay in a 32 KB first-level cache while all panels of A go by; deeper blocks
+//   would push it out, shallower ones load and store C more often (12 loads and stores for 12 · 384 multiply-adds here).
+//   It also bounds the rounding error: sums run over one block in a register, then block by block.
+// - kPanelBytes: the panels of A that are used in turn, 192 KB, leave room in a 512 KB second-level cache.
+// - kColumns: packed B is at most 384 × 4096 × 4 bytes = 6 MB, a part of the third-level cache.
+constexpr std::int64_t kDepth = 384 * 4 / sizeof(Real);
+constexpr std::int64_t kPanelBytes = 192 << 10;
+constexpr std::int64_t kColumns = 4096 * 4 / sizeof(Real);
+
+// A chunk of work takes at least this many multiply-adds, about 10 µs on one core: waking a thread costs 1-5 µs.
+constexpr std::int64_t kChunkWork = 500'000;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+void fill(const GemmShape& s, Real* c) {
+  if (s.accumulate) return;
+  for (std::int64_t i = 0; i < s.m; ++i) {
+    for (std::int64_t j = 0; j < s.n; ++j) {
+      c[i * s.ldc + j] = (s.row_bias != nullptr ? s.row_bias[i] : 0) + (s.column_bias != nullptr ? s.column_bias[j] : 0);
+    }
+  }
+}
+
+/// Few rows of A against B stored by columns (or the mirror image): both lie along k, so vectors run along k and nothing is
+/// packed. `flip`: the roles of A and B are exchanged.
+void few_rows(const GemmShape& s, const Real* a, const Real* b, Real* c, bool flip) {
+  DotJob job{s.m, s.n, s.k, a, s.lda, b, s.ldb, c, s.ldc, 1, s.accumulate, s.row_bias, s.column_bias};
+  if (flip) {
+    job = {s.n, s.m, s.k, b, s.ldb, a, s.lda, c, 1, s.ldc, s.accumulate, s.column_bias, s.row_bias};
+  }
+  const std::int64_t grain = std::max<std::int64_t>(kChunkWork / (job.rows * s.k) / 4 * 4, 4);
+  parallel_for(job.columns, grain, [&](std::int64_t begin, std::int64_t end) {
+    DotJob part = job;
+    part.columns = end - begin;
+    part.b += begin * part.b_stride;
+    part.c += begin * part.c_column;
+    if (part.column_bias != nullptr) part.column_bias += begin;
+    run_dots(part);
+  });
+}
+
+/// The general case: C = A·B block by block, A and B packed where that pays. C(i, j) is c[i · ldc + j · c_column].
+class Blocks {
+ public:
+  Blocks(const GemmShape& shape, const Real* a, const Real* b, Real* c, std::int64_t c_column)
+      : s_(shape), a_(a), b_(b), c_(c), c_column_(c_column), tile_(tile_shape()), cut_(s_.m, tile_.max_rows),
+        width_(tile_vectors(cut_.max_height())), columns_(width_ * tile_.lanes),
+        // Packing A costs about one cycle per number, using it n / 16 cycles.
+        pack_a_(s_.transpose_a || s_.n > 8 * columns_),
+        // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all of B in cache, that is
+        // cheaper than a copy.
+        pack_b_(s_.transpose_b || s_.n < tile_.lanes || s_.ldb > (std::int64_t{1} << 31) / kDepth ||
+                (s_.m > 4 * tile_.max_rows && s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) > (64 << 10))) {}
+
+  void run() {
+    const std::int64_t blocks = ceil_div(s_.k, kDepth);
+    depth_ = ceil_div(s_.k, blocks);
+    const std::int64_t wide = std::min(s_.n, kColumns);
+    Scratch<Real> packed_a(pack_a_ ? s_.m * depth_ : 1);
+    Scratch<Real> packed_b(pack_b_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
+    Scratch<std::int32_t> tables(2 * depth_ + 2 * tile_.lanes);
+    Scratch<Slot> slots(ceil_div(wide, tile_.lanes));
+    packed_a_ = packed_a.data();
+    packed_b_ = packed_b.data();
+    slots_ = slots.data();
+    a_offsets_ = tables.data();
+    b_offsets_ = a_offsets_ + depth_;
+    lanes_ = b_offsets_ + depth_;
+    for (std::int64_t k = 0; k < depth_; ++k) {
+      a_offsets_[k] = static_cast<std::int32_t>(k * s_.lda);
+      b_offsets_[k] = static_cast<std::int32_t>(k * (pack_b_ ? columns_ : s_.ldb));
+    }
+    for (std::int64_t j0 = 0; j0 < s_.n; j0 += kColumns) {
+      const std::int64_t n = std::min(kColumns, s_.n - j0);
+      place_slots(n);
+      for (std::int64_t k0 = 0; k0 < s_.k; k0 += depth_) block(j0, n, k0, std::min(depth_, s_.k - k0));
+    }
+  }
+
+ private:
+  // One slot for each vector of columns. The last may be cut short; packed B is padded with zeros there, and unpacked B is
+  // read further left instead, so that nothing beyond the matrix is touched.
+  void place_slots(std::int64_t n) {
+    const std::int64_t count = ceil_div(n, tile_.lanes), rest = n % tile_.lanes;
+    std::int32_t* cut_lanes = lanes_ + tile_.lanes;
+    for (std::int64_t l = 0; l < tile_.lanes; ++l) lanes_[l] = static_cast<std::int32_t>(l * c_column_);
+    for (std::int64_t s = 0; s < count; ++s) {
+      const std::int64_t j = s * tile_.lanes;
+      slots_[s] = {pack_b_ ? s / width_ * columns_ * depth_ + s % width_ * tile_.lanes : j, j * c_column_,
+                   c_column_ == 1 ? nullptr : lanes_};
+    }
+    if (rest == 0) return;
+    Slot& last = slots_[count - 1];
+    const std::int64_t shift = pack_b_ ? 0 : tile_.lanes - rest;
+    last.in -= shift;
+    for (std::int64_t l = 0; l < tile_.lanes; ++l) {
+      const std::int64_t column = l - shift;
+      cut_lanes[l] = static_cast<std::int32_t>(column < rest ? column * c_column_ : -1);
+    }
+    last.lanes = cut_lanes;
+  }
+
+  void block(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth) {
+    const std::int64_t panels_b = ceil_div(n, columns_);
+    pack(j0, n, k0, depth, panels_b);
+
+    // Units of work: some panels of A (as many as fit the second-level cache) by some panels of B.
+    const std::int64_t bytes = cut_.max_height() * depth * static_cast<std::int64_t>(sizeof(Real));
+    const std::int64_t panels_a = std::clamp<std::int64_t>(kPanelBytes / bytes, 1, cut_.count);
+    const std::int64_t blocks_a = ceil_div(cut_.count, panels_a);
+    const std::int64_t work = columns_ * depth * std::min(s_.m, panels_a * cut_.max_height());
+    const std::int64_t share = std::clamp<std::int64_t>(ceil_div(panels_b * blocks_a, 16), ceil_div(kChunkWork, work),
+                                                        std::max<std::int64_t>(panels_b, ceil_div(kChunkWork, work)));
+    const std::int64_t blocks_b = ceil_div(panels_b, share);
+    parallel_for(blocks_a * blocks_b, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        const std::int64_t pa = unit / blocks_b * panels_a, pb = unit % blocks_b * share;
+        TileJob job;
+        job.rows = s_.m;
+        job.depth = depth;
+        job.a = pack_a_ ? packed_a_ : a_ + k0;
+        job.a_stride = pack_a_ ? 0 : s_.lda;
+        job.b = pack_b_ ? packed_b_ : b_ + k0 * s_.ldb + j0;
+        job.offsets = b_offsets_;
+        job.slots = slots_ + pb * width_;
+        job.slot_count = std::min(ceil_div(n, tile_.lanes) - pb * width_, share * width_);
+        job.c = c_ + j0 * c_column_;
+        job.c_stride = s_.ldc;
+        job.accumulate = s_.accumulate || k0 > 0;
+        job.row_bias = s_.row_bias;
+        job.column_bias = s_.column_bias == nullptr ? nullptr : s_.column_bias + j0;
+        job.first_panel = pa;
+        job.last_panel = std::min(cut_.count, pa + panels_a);
+        run_tiles(job);
+      }
+    });
+  }
+
+  void pack(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth, std::int64_t panels_b) {
+    const std::int64_t a_items = pack_a_ ? cut_.count : 0, b_items = pack_b_ ? panels_b : 0;
+    const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, pack_b_ ? columns_ : 0);
+    const std::int64_t grain = ceil_div(20'000, std::max<std::int64_t>(row * depth, 1));  // numbers in a chunk: ≥ 5 µs
+    parallel_for(a_items + b_items, grain, [&](std::int64_t begin, std::int64_t end) {
+      if (begin < a_items) {
+        const Real* from = a_ + (s_.transpose_a ? k0 * s_.lda : k0);
+        pack_panels(from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? a_offsets_ : nullptr, depth, cut_, begin, std::min(end, a_items), packed_a_);
+      }
+      for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items; ++p) {
+        pack_columns(j0 + p * columns_, std::min(columns_, n - p * columns_), k0, depth,
+                     packed_b_ + p * columns_ * depth_);
+      }
+    });
+  }
+
+  // to[k · columns_ + j] = B(k0 + k, j0 + j), zero for j ≥ n.
+  void pack_columns(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth, Real* to) const {
+    if (!s_.transpose_b) {
+      const Real* from = b_ + k0 * s_.ldb + j0;
+      for (std::int64_t k = 0; k < depth; ++k, from += s_.ldb, to += columns_) {
+        std::copy(from, from + n, to);
+        std::fill(to + n, to + columns_, Real(0));
+      }
+      return;
+    }
+    transpose(b_ + j0 * s_.ldb + k0, s_.ldb, n, depth, to, columns_);
+    for (std::int64_t k = 0; n < columns_ && k < depth; ++k) std::fill(to + k * columns_ + n, to + (k + 1) * columns_, Real(0));
+  }
+
+  const GemmShape& s_;
+  const Real* a_;
+  const Real* b_;
+  Real* c_;
+  const std::int64_t c_column_;
+  const TileShape tile_;
+  const PanelCut cut_;
+  const std::int64_t width_, columns_;  // of a panel of B: vectors, numbers
+  const bool pack_a_, pack_b_;
+  std::int64_t depth_ = 0;
+  Real* packed_a_ = nullptr;
+  Real* packed_b_ = nullptr;
+  Slot* slots_ = nullptr;
+  std::int32_t* a_offsets_ = nullptr;
+  std::int32_t* b_offsets_ = nullptr;
+  std::int32_t* lanes_ = nullptr;
+};
+
+GemmShape complete(GemmShape s) {
+  if (s.lda == 0) s.lda = s.transpose_a ? s.m : s.k;
+  if (s.ldb == 0) s.ldb = s.transpose_b ? s.k : s.n;
+  if (s.ldc == 0) s.ldc = s.n;
+  // A column of contiguous numbers is its own transpose.
+  if (s.n == 1 && !s.transpose_b && s.ldb == 1) s.transpose_b = true, s.ldb = s.k;
+  if (s.m == 1 && s.transpose_a && s.lda == 1) s.transpose_a = false, s.lda = s.k;
+  return s;
+}
+
+}  // namespace
+
+void gemm(const GemmShape& shape, const Real* a, const Real* b, Real* c) {
+  GemmShape s = complete(shape);
+  if (s.m == 0 || s.n == 0) return;
+  if (s.k == 0) return fill(s, c);
+  // Vectors along k need no packing, but end with a sum over lanes: for few rows and deep sums.
+  constexpr std::int64_t kFew = 6;
+  if (!s.transpose_a && s.transpose_b && s.k >= 16 && std::min(s.m, s.n) <= kFew) {
+    return few_rows(s, a, b, c, s.n < s.m);
+  }
+  if (!s.transpose_a && s.n <= kFew && s.m > 8 && s.k >= 16) {
+    Scratch<Real> columns(s.n * s.k);
+    transpose(b, s.ldb, s.k, s.n, columns.data(), s.k);
+    s.ldb = s.k;
+    return few_rows(s, a, columns.data(), c, true);
+  }
+  if (s.n < tile_shape().lanes && s.n < s.m) {
+    // Cᵀ = Bᵀ·Aᵀ: vectors run along the longer side.
+    fill(s, c);
+    const GemmShape mirror{.m = s.n, .n = s.m, .k = s.k, .transpose_a = !s.transpose_b, .transpose_b = !s.transpose_a,
+                           .lda = s.ldb, .ldb = s.lda, .ldc = 1, .accumulate = true};
+    return Blocks(mirror, b, a, c, s.ldc).run();
+  }
+  Blocks(s, a, b, c, 1).run();
+}
+
+void gemm_batched(const GemmShape& shape, std::span<const GemmOperands> batch) {
+  const std::int64_t work = std::max<std::int64_t>(shape.m * shape.n * shape.k, 1);
+  // Small products: whole items per chunk. Large ones are split inside.
+  if (work > 16 * kChunkWork) {
+    for (const GemmOperands& item : batch) gemm(shape, item.a, item.b, item.c);
+    return;
+  }
+  parallel_for(static_cast<std::int64_t>(batch.size()), ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const GemmOperands& item = batch[static_cast<std::size_t>(i)];
+      gemm(shape, item.a, item.b, item.c);
+    }
+  });
+}
+
+}  // namespace tapestry::kernels

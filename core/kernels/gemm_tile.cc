@@ -1,0 +1,328 @@
+#include "core/kernels/gemm_tile.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/gemm_tile.cc"
+#include <hwy/foreach_target.h>  // must come before highway.h
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+HWY_BEFORE_NAMESPACE();
+namespace tapestry::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<Real>;
+using V = hn::Vec<D>;
+constexpr std::size_t kLanes = hn::MaxLanes(D());
+
+// Registers: accumulators (rows × vectors), one row of b (vectors), one broadcast of a. 6 × 2 fills 15 of 16 and needs 8 loads
+// for 12 multiply-adds, 8 × 3 fills 28 of 32 and needs 11 for 24. Processors finish two multiply-adds per cycle with latency 4,
+// so at least 8 accumulators must be in flight; hence the wide tiles for few rows.
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr int kMaxRows = 8, kAccumulators = 24, kMaxVectors = 8;
+#else
+constexpr int kMaxRows = 6, kAccumulators = 12, kMaxVectors = 8;
+#endif
+
+constexpr int Vectors(int rows) { return std::min(kMaxVectors, kAccumulators / rows); }
+
+struct Tile {
+  const TileJob* job;
+  const Real* a;      // the panel
+  const Slot* slots;  // of this tile
+  Real* c;            // row 0 of the panel
+  const Real* row_bias;
+};
+
+// Lane by lane, where a vector of the result is not a run in memory.
+HWY_NOINLINE void Scatter(const Tile& tile, const Slot& slot, const Real* sums, int rows, int row_step) {
+  const TileJob& job = *tile.job;
+  for (int i = 0; i < rows; ++i, sums += row_step) {
+    Real* row = tile.c + i * job.c_stride + slot.out;
+    const Real bias = tile.row_bias != nullptr ? tile.row_bias[i] : 0;
+    for (std::size_t l = 0; l < kLanes; ++l) {
+      if (slot.lanes != nullptr && slot.lanes[l] < 0) continue;
+      const auto lane = slot.lanes == nullptr ? static_cast<std::int64_t>(l) : slot.lanes[l];
+      if (job.accumulate) {
+        row[lane] += sums[l];
+      } else {
+        row[lane] = sums[l] + bias + (job.column_bias != nullptr ? job.column_bias[slot.out + lane] : 0);
+      }
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+HWY_INLINE void Store(const Tile& tile, const V (&acc)[kRows][kVectors]) {
+  const D d;
+  const TileJob& job = *tile.job;
+  bool runs = true;
+  for (int j = 0; j < kVectors; ++j) runs = runs && tile.slots[j].lanes == nullptr;
+  if (!runs) {
+    HWY_ALIGN Real sums[kRows * kVectors * kLanes];
+    HWY_UNROLL(8)
+    for (int i = 0; i < kRows; ++i) {
+      HWY_UNROLL(8)
+      for (int j = 0; j < kVectors; ++j) hn::Store(acc[i][j], d, sums + (i * kVectors + j) * kLanes);
+    }
+    for (int j = 0; j < kVectors; ++j) {
+      Scatter(tile, tile.slots[j], sums + j * kLanes, kRows, static_cast<int>(kVectors * kLanes));
+    }
+    return;
+  }
+  std::int64_t out[kVectors];
+  for (int j = 0; j < kVectors; ++j) out[j] = tile.slots[j].out;
+  Real* row = tile.c;
+  HWY_UNROLL(8)
+  for (int i = 0; i < kRows; ++i, row += job.c_stride) {
+    const V bias = hn::Set(d, tile.row_bias != nullptr ? tile.row_bias[i] : 0);
+    HWY_UNROLL(8)
+    for (int j = 0; j < kVectors; ++j) {
+      V start = bias;
+      if (job.accumulate) {
+        start = hn::LoadU(d, row + out[j]);
+      } else if (job.column_bias != nullptr) {
+        start = hn::Add(start, hn::LoadU(d, job.column_bias + out[j]));
+      }
+      hn::StoreU(hn::Add(start, acc[i][j]), d, row + out[j]);
+    }
+  }
+}
+
+template <int kRows, int kVectors, bool kPacked>
+void RunTile(const Tile& tile) {
+  const D d;
+  V acc[kRows][kVectors];
+  HWY_UNROLL(8)
+  for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(8)
+    for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const Real* b[kVectors];
+  for (int j = 0; j < kVectors; ++j) b[j] = tile.job->b + tile.slots[j].in;
+  const Real* a = tile.a;
+  const std::int32_t* offsets = tile.job->offsets;
+  const std::int64_t row = kPacked ? 1 : tile.job->a_stride;
+  const std::int64_t depth = tile.job->depth;
+  for (std::int64_t k = 0; k < depth; ++k) {
+    const std::int64_t offset = offsets[k];
+    if constexpr (kVectors <= kRows || kVectors <= 3) {
+      V bk[kVectors];
+      HWY_UNROLL(8)
+      for (int j = 0; j < kVectors; ++j) bk[j] = hn::LoadU(d, b[j] + offset);
+      HWY_UNROLL(8)
+      for (int i = 0; i < kRows; ++i) {
+        const V ai = hn::Set(d, a[i * row]);
+        HWY_UNROLL(8)
+        for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(ai, bk[j], acc[i][j]);
+      }
+    } else {
+      V ak[kRows];
+      HWY_UNROLL(8)
+      for (int i = 0; i < kRows; ++i) ak[i] = hn::Set(d, a[i * row]);
+      HWY_UNROLL(8)
+      for (int j = 0; j < kVectors; ++j) {
+        const V bj = hn::LoadU(d, b[j] + offset);
+        HWY_UNROLL(8)
+        for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
+      }
+    }
+    a += kPacked ? kRows : 1;
+  }
+  Store<kRows, kVectors>(tile, acc);
+}
+
+using TileFunction = void (*)(const Tile&);
+
+template <int kRows, int kVectors, bool kPacked>
+constexpr TileFunction Pick() {
+  if constexpr (kVectors <= Vectors(kRows)) {
+    return &RunTile<kRows, kVectors, kPacked>;
+  } else {
+    return nullptr;
+  }
+}
+template <int kRows, bool kPacked, int... kVectors>
+constexpr std::array<TileFunction, kMaxVectors> Row(std::integer_sequence<int, kVectors...>) {
+  return {Pick<kRows, kVectors + 1, kPacked>()...};
+}
+template <bool kPacked, int... kRows>
+constexpr std::array<std::array<TileFunction, kMaxVectors>, kMaxRows> Table(std::integer_sequence<int, kRows...>) {
+  return {Row<kRows + 1, kPacked>(std::make_integer_sequence<int, kMaxVectors>())...};
+}
+constexpr auto kPackedTiles = Table<true>(std::make_integer_sequence<int, kMaxRows>());
+constexpr auto kStridedTiles = Table<false>(std::make_integer_sequence<int, kMaxRows>());
+
+void RunTiles(const TileJob& job) {
+  const PanelCut cut(job.rows, kMaxRows);
+  const std::int64_t last = job.last_panel < 0 ? cut.count : job.last_panel;
+  const std::int64_t width = Vectors(static_cast<int>(cut.max_height()));
+  const auto& table = job.a_stride == 0 ? kPackedTiles : kStridedTiles;
+  // The b of one tile is small enough for the first-level cache and is used by every panel in turn.
+  for (std::int64_t s = 0; s < job.slot_count; s += width) {
+    const std::int64_t vectors = std::min(width, job.slot_count - s);
+    for (std::int64_t p = job.first_panel; p < last; ++p) {
+      const std::int64_t i = cut.begin(p);
+      const Tile tile{&job, job.a + i * (job.a_stride == 0 ? job.depth : job.a_stride), job.slots + s,
+                      job.c + i * job.c_stride, job.row_bias == nullptr ? nullptr : job.row_bias + i};
+      table[static_cast<std::size_t>(cut.height(p) - 1)][static_cast<std::size_t>(vectors - 1)](tile);
+    }
+  }
+}
+
+// Few rows: 3 × 4 accumulators, 7 loads for 12 multiply-adds.
+constexpr int kDotRows = 3, kDotColumns = 4;
+
+template <int kRows, int kColumns>
+void RunDot(const DotJob& job, std::int64_t i0, std::int64_t j0) {
+  const D d;
+  V acc[kRows][kColumns];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kColumns; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const Real* a = job.a + i0 * job.a_stride;
+  const Real* b = job.b + j0 * job.b_stride;
+  constexpr auto kStep = static_cast<std::int64_t>(kLanes);
+  std::int64_t k = 0;
+  for (; k + kStep <= job.depth; k += kStep) {
+    V ak[kRows];
+    for (int i = 0; i < kRows; ++i) ak[i] = hn::LoadU(d, a + i * job.a_stride + k);
+    for (int j = 0; j < kColumns; ++j) {
+      const V bj = hn::LoadU(d, b + j * job.b_stride + k);
+      for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
+    }
+  }
+  const std::size_t rest = static_cast<std::size_t>(job.depth - k) * sizeof(Real);
+  for (int j = 0; rest != 0 && j < kColumns; ++j) {
+    HWY_ALIGN Real tail[kLanes] = {};
+    std::memcpy(tail, b + j * job.b_stride + k, rest);
+    const V bj = hn::Load(d, tail);
+    for (int i = 0; i < kRows; ++i) {
+      std::memcpy(tail, a + i * job.a_stride + k, rest);
+      acc[i][j] = hn::MulAdd(hn::Load(d, tail), bj, acc[i][j]);
+    }
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kColumns; ++j) {
+      const std::int64_t row = i0 + i, column = j0 + j;
+      Real* to = job.c + row * job.c_row + column * job.c_column;
+      Real start = 0;
+      if (job.accumulate) {
+        start = *to;
+      } else {
+        if (job.row_bias != nullptr) start += job.row_bias[row];
+        if (job.column_bias != nullptr) start += job.column_bias[column];
+      }
+      *to = start + hn::GetLane(hn::SumOfLanes(d, acc[i][j]));
+    }
+  }
+}
+
+template <int kRows>
+void RunDotRows(const DotJob& job, std::int64_t i) {
+  std::int64_t j = 0;
+  for (; j + kDotColumns <= job.columns; j += kDotColumns) RunDot<kRows, kDotColumns>(job, i, j);
+  for (; j < job.columns; ++j) RunDot<kRows, 1>(job, i, j);
+}
+
+void RunDots(const DotJob& job) {
+  std::int64_t i = 0;
+  for (; i + kDotRows <= job.rows; i += kDotRows) RunDotRows<kDotRows>(job, i);
+  if (job.rows - i == 2) RunDotRows<2>(job, i);
+  if (job.rows - i == 1) RunDotRows<1>(job, i);
+}
+
+// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers, the rest one by one.
+void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns, Real* to,
+               std::int64_t to_stride) {
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (sizeof(Real) == 4) {
+    const hn::FixedTag<Real, 4> d;
+    for (; i + 4 <= rows; i += 4) {
+      const Real* in = from + i * from_stride;
+      Real* out = to + i;
+      std::int64_t k = 0;
+      for (; k + 4 <= columns; k += 4) {
+        const auto r0 = hn::LoadU(d, in + k), r1 = hn::LoadU(d, in + from_stride + k);
+        const auto r2 = hn::LoadU(d, in + 2 * from_stride + k), r3 = hn::LoadU(d, in + 3 * from_stride + k);
+        const auto low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
+        const auto low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
+        hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, out + k * to_stride);
+        hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, out + (k + 1) * to_stride);
+        hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, out + (k + 2) * to_stride);
+        hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, out + (k + 3) * to_stride);
+      }
+      for (; k < columns; ++k) {
+        for (int r = 0; r < 4; ++r) out[k * to_stride + r] = in[r * from_stride + k];
+      }
+    }
+  }
+#endif
+  if (i == rows) return;
+  for (std::int64_t k = 0; k < columns; ++k) {
+    for (std::int64_t r = i; r < rows; ++r) to[k * to_stride + r] = from[r * from_stride + k];
+  }
+}
+
+template <int kRows>
+void PackPanel(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth, Real* packed) {
+  for (std::int64_t k = 0; k < depth; ++k) {
+    const Real* from = source + offsets[k];
+    for (int i = 0; i < kRows; ++i) packed[i] = from[i * row_stride];
+    packed += kRows;
+  }
+}
+
+template <int... kRows>
+constexpr auto PackTable(std::integer_sequence<int, kRows...>) {
+  return std::array{&PackPanel<kRows + 1>...};
+}
+
+void PackPanels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth,
+                const PanelCut& cut, std::int64_t first, std::int64_t last, Real* packed) {
+  constexpr auto kTable = PackTable(std::make_integer_sequence<int, kMaxRows>());
+  for (std::int64_t p = first; p < last; ++p) {
+    const std::int64_t i = cut.begin(p), rows = cut.height(p);
+    if (offsets == nullptr) {
+      Transpose(source + i * row_stride, row_stride, rows, depth, packed + i * depth, rows);
+    } else {
+      kTable[static_cast<std::size_t>(rows - 1)](source + i * row_stride, row_stride, offsets, depth, packed + i * depth);
+    }
+  }
+}
+
+TileShape Shape() { return {static_cast<std::int64_t>(kLanes), kMaxRows}; }
+std::int64_t ShapeVectors(std::int64_t rows) { return Vectors(static_cast<int>(rows)); }
+
+}  // namespace tapestry::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tapestry::kernels {
+
+HWY_EXPORT(RunTiles);
+HWY_EXPORT(RunDots);
+HWY_EXPORT(PackPanels);
+HWY_EXPORT(Transpose);
+HWY_EXPORT(Shape);
+HWY_EXPORT(ShapeVectors);
+
+void run_tiles(const TileJob& job) { HWY_DYNAMIC_DISPATCH(RunTiles)(job); }
+void run_dots(const DotJob& job) { HWY_DYNAMIC_DISPATCH(RunDots)(job); }
+void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth,
+                 const PanelCut& cut, std::int64_t first, std::int64_t last, Real* packed) {
+  HWY_DYNAMIC_DISPATCH(PackPanels)(source, row_stride, offsets, depth, cut, first, last, packed);
+}
+void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns, Real* to,
+               std::int64_t to_stride) {
+  HWY_DYNAMIC_DISPATCH(Transpose)(from, from_stride, rows, columns, to, to_stride);
+}
+TileShape tile_shape() { return HWY_DYNAMIC_DISPATCH(Shape)(); }
+std::int64_t tile_vectors(std::int64_t rows) { return HWY_DYNAMIC_DISPATCH(ShapeVectors)(rows); }
+
+}  // namespace tapestry::kernels
+#endif
