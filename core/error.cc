@@ -18,7 +18,8 @@ std::string fill_in(std::string_view pattern, const std::vector<std::string>& va
   std::string text;
   std::size_t next = 0;
   for (std::size_t i = 0; i < pattern.size(); ++i) {
-    if (pattern[i] == '{' && i + 1 < pattern.size() && pattern[i + 1] == '}' && next < values.size()) {
+    if (pattern[i] == '{' && i + 1 < pattern.size() && pattern[i + 1] == '}' &&
+        next < values.size()) {
       text += values[next++];
       ++i;
     } else {
@@ -81,7 +82,8 @@ namespace {
 
 thread_local Context* innermost = nullptr;
 
-// Paths are numbered once and kept: a tape of ten thousand entries then holds ten thousand ints instead of strings.
+// Paths are numbered once and kept: a tape of ten thousand entries then holds ten thousand ints
+// instead of strings.
 struct PlaceTable {
   std::mutex mutex;
   std::vector<std::string> names{""};
@@ -115,7 +117,8 @@ std::string Context::path() {
     text = text.empty() ? std::string(step->name_) : std::string(step->name_) + "." + text;
   }
   if (innermost->kind_.empty()) return text;
-  return text.empty() ? std::string(innermost->kind_) : text + " (" + std::string(innermost->kind_) + ")";
+  return text.empty() ? std::string(innermost->kind_)
+                      : text + " (" + std::string(innermost->kind_) + ")";
 }
 
 int Context::place() {
@@ -124,7 +127,8 @@ int Context::place() {
     const std::string text = path();
     PlaceTable& table = places();
     const std::lock_guard lock(table.mutex);
-    const auto [entry, is_new] = table.numbers.try_emplace(text, static_cast<int>(table.names.size()));
+    const auto [entry, is_new] =
+        table.numbers.try_emplace(text, static_cast<int>(table.names.size()));
     if (is_new) table.names.push_back(text);
     innermost->place_ = entry->second;
   }

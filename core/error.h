@@ -1,4 +1,5 @@
-// Errors that teach: which op, what was expected, what came, both shapes, where in the model, and what to try.
+// Errors that teach: which op, what was expected, what came, both shapes, where in the model, and
+// what to try.
 #ifndef TAPESTRY_CORE_ERROR_H_
 #define TAPESTRY_CORE_ERROR_H_
 
@@ -20,7 +21,9 @@ inline std::string to_text(const char* text) { return text; }
 inline std::string to_text(const Shape& shape) { return shape.str(); }
 inline std::string to_text(bool value) { return value ? "true" : "false"; }
 template <std::integral T>
-std::string to_text(T value) { return std::to_string(value); }
+std::string to_text(T value) {
+  return std::to_string(value);
+}
 std::string to_text(double value);
 inline std::string to_text(float value) { return to_text(static_cast<double>(value)); }
 
@@ -66,7 +69,8 @@ class Error : public std::runtime_error {
   const char* what() const noexcept override { return text_.c_str(); }
   /// The sentence without the facts, the place and the hint.
   const std::string& problem() const { return problem_; }
-  /// The process exit code this error asks for: 2 bad input, 3 environment, 4 diverged, 5 a bug of ours. Default 2.
+  /// The process exit code this error asks for: 2 bad input, 3 environment, 4 diverged, 5 a bug of
+  /// ours. Default 2.
   int exit_code() const { return static_cast<int>(fault_); }
 
  private:
@@ -83,10 +87,12 @@ class Error : public std::runtime_error {
   Fault fault_ = Fault::kInput;
 };
 
-/// Names a place for as long as it lives; nested ones make the path that errors and the tape show: "generator.main.3 (BatchNorm2d)".
+/// Names a place for as long as it lives; nested ones make the path that errors and the tape show:
+/// "generator.main.3 (BatchNorm2d)".
 class Context {
  public:
-  /// `name` is one step of the path (may be empty), `kind` the type shown behind the path. Both must outlive the Context.
+  /// `name` is one step of the path (may be empty), `kind` the type shown behind the path. Both
+  /// must outlive the Context.
   Context(std::string_view name, std::string_view kind);
   /// The reverse sweep through what was recorded at `place`: the path reads "gradient of …".
   explicit Context(int place);
@@ -96,7 +102,8 @@ class Context {
 
   /// The path of this thread's live contexts, "" when there are none.
   static std::string path();
-  /// A number for the current path that place_name() turns back into text; 0 for "". Cheap when asked again in the same scope.
+  /// A number for the current path that place_name() turns back into text; 0 for "". Cheap when
+  /// asked again in the same scope.
   static int place();
   static std::string place_name(int place);
 

@@ -1,13 +1,13 @@
 #include "core/memory.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
+
+#include <sys/mman.h>
 
 #include "core/error.h"
 
@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-// Blocks are kept by size class. Eight classes per power of two waste at most 12 % of a block; powers of two alone would waste
-// half, which a training step's peak memory cannot afford.
+// Blocks are kept by size class. Eight classes per power of two waste at most 12 % of a block;
+// powers of two alone would waste half, which a training step's peak memory cannot afford.
 constexpr int kStepBits = 3;
 constexpr int kClasses = 64 << kStepBits;
 
@@ -31,13 +31,16 @@ SizeClass size_class(std::size_t bytes) {
   const int log = std::bit_width(bytes - 1) - 1;  // 2^log < bytes ≤ 2^(log+1)
   const std::size_t step = std::size_t{1} << (log - kStepBits);
   const std::size_t rounded = (bytes + step - 1) / step * step;
-  return {(log << kStepBits) + static_cast<int>((rounded >> (log - kStepBits)) & ((1U << kStepBits) - 1)), rounded};
+  return {(log << kStepBits) +
+              static_cast<int>((rounded >> (log - kStepBits)) & ((1U << kStepBits) - 1)),
+          rounded};
 }
 
 class Pool {
  public:
   void* allocate(std::size_t bytes) {
-    if (bytes > std::size_t{1} << 46) throw_out_of_memory(bytes);  // beyond any machine: the classes below cannot overflow
+    if (bytes > std::size_t{1} << 46)
+      throw_out_of_memory(bytes);  // beyond any machine: the classes below cannot overflow
     const SizeClass size = size_class(bytes);
     {
       const std::lock_guard lock(mutex_);
@@ -113,7 +116,8 @@ class Pool {
   }
 
   [[noreturn]] void throw_out_of_memory(std::size_t bytes) {
-    throw Error("memory", "the system has no {} MB more; {} MB are in use", bytes >> 20, stats().live_bytes >> 20)
+    throw Error("memory", "the system has no {} MB more; {} MB are in use", bytes >> 20,
+                stats().live_bytes >> 20)
         .hint("use a smaller batch, image size or width")
         .fault(Fault::kEnvironment);
   }

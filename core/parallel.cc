@@ -16,7 +16,8 @@ namespace {
 
 thread_local bool inside = false;  // this thread is running chunks: nested calls run inline
 
-/// One parallel_for in flight. Threads take chunk numbers from `next` until none are left; who runs a chunk does not matter to its result.
+/// One parallel_for in flight. Threads take chunk numbers from `next` until none are left; who runs
+/// a chunk does not matter to its result.
 struct Job {
   FunctionRef<void(std::int64_t)> chunk;
   std::int64_t chunks;
@@ -42,8 +43,8 @@ struct Job {
   }
 };
 
-// How often a waiting thread looks before it sleeps: about 20 µs, the time until the next kernel of a training step usually starts. Sleeping
-// and waking costs about as much.
+// How often a waiting thread looks before it sleeps: about 20 µs, the time until the next kernel of
+// a training step usually starts. Sleeping and waking costs about as much.
 constexpr int kSpins = 2000;
 
 void relax() {
@@ -82,13 +83,15 @@ class Pool {
   void worker() {
     std::uint32_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_relaxed) == seen; ++spin) {
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_relaxed) == seen;
+           ++spin) {
         relax();
       }
       generation_.wait(seen);
       seen = generation_.load();
       if (stop_) return;
-      // Announce first, look second: run() clears job_ first and looks at active_ second, so one of them sees the other.
+      // Announce first, look second: run() clears job_ first and looks at active_ second, so one of
+      // them sees the other.
       active_.fetch_add(1);
       if (Job* job = job_.load()) job->work();
       active_.fetch_sub(1);
@@ -114,7 +117,8 @@ int default_threads() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 256);
 }
 
-// One job at a time: a second thread that calls parallel_for meanwhile (a loader's, say) runs its chunks itself.
+// One job at a time: a second thread that calls parallel_for meanwhile (a loader's, say) runs its
+// chunks itself.
 std::mutex pool_mutex;
 std::unique_ptr<Pool>& pool() {
   static std::unique_ptr<Pool> instance;
@@ -148,7 +152,8 @@ int threads() {
 }
 
 void set_threads(int n) {
-  if (n < 1 || n > 256) throw Error("set_threads", "the number of threads must be from 1 to 256, got {}", n);
+  if (n < 1 || n > 256)
+    throw Error("set_threads", "the number of threads must be from 1 to 256, got {}", n);
   thread_count.store(n, std::memory_order_relaxed);
 }
 
@@ -156,9 +161,8 @@ void parallel_for(std::int64_t n, std::int64_t grain,
                   FunctionRef<void(std::int64_t, std::int64_t)> body) {
   if (n <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
-  run_chunks((n + grain - 1) / grain, [&](std::int64_t i) {
-    body(i * grain, std::min(n, (i + 1) * grain));
-  });
+  run_chunks((n + grain - 1) / grain,
+             [&](std::int64_t i) { body(i * grain, std::min(n, (i + 1) * grain)); });
 }
 
 double parallel_sum(std::int64_t n, std::int64_t grain,

@@ -10,13 +10,16 @@
 
 namespace tapestry {
 
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
-  constexpr std::uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;  // the paper's constants
-  constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;              // golden ratio, √3 − 1
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
+                                    std::array<std::uint32_t, 2> key) {
+  constexpr std::uint64_t kMultiplier0 = 0xD2511F53,
+                          kMultiplier1 = 0xCD9E8D57;                 // the paper's constants
+  constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;  // golden ratio, √3 − 1
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = kMultiplier0 * counter[0], p1 = kMultiplier1 * counter[2];
-    counter = {static_cast<std::uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(p1),
-               static_cast<std::uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(p0)};
+    counter = {
+        static_cast<std::uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(p1),
+        static_cast<std::uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(p0)};
     key = {key[0] + kWeyl0, key[1] + kWeyl1};
   }
   return counter;
@@ -34,8 +37,9 @@ std::uint64_t mix(std::uint64_t x) {
 
 /// Block `position` of the stream: 128 random bits as two words.
 std::array<std::uint64_t, 2> block(std::uint64_t key, std::uint64_t position) {
-  const auto words = philox({static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32), 0, 0},
-                            {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
+  const auto words = philox(
+      {static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32), 0, 0},
+      {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)});
   return {words[0] | (std::uint64_t{words[1]} << 32), words[2] | (std::uint64_t{words[3]} << 32)};
 }
 
@@ -64,7 +68,8 @@ Tensor fill(Rng::State& state, const Shape& shape, F pair) {
   const std::int64_t n = shape.size(), blocks = (n + 1) / 2;
   parallel_for(blocks, kGrain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::array<Real, 2> values = pair(block(state.key, state.position + static_cast<std::uint64_t>(i)));
+      const std::array<Real, 2> values =
+          pair(block(state.key, state.position + static_cast<std::uint64_t>(i)));
       out[2 * i] = values[0];
       if (2 * i + 1 < n) out[2 * i + 1] = values[1];
     }
@@ -91,14 +96,16 @@ Rng Rng::split(std::uint64_t number) const {
 
 Tensor Rng::uniform(const Shape& shape, Real low, Real high) {
   return fill(state_, shape, [=](std::array<std::uint64_t, 2> bits) {
-    return std::array<Real, 2>{low + (high - low) * unit_real(bits[0]), low + (high - low) * unit_real(bits[1])};
+    return std::array<Real, 2>{low + (high - low) * unit_real(bits[0]),
+                               low + (high - low) * unit_real(bits[1])};
   });
 }
 
 Tensor Rng::normal(const Shape& shape, Real mean, Real stddev) {
   return fill(state_, shape, [=](std::array<std::uint64_t, 2> bits) {
     const std::array<double, 2> z = box_muller(bits);
-    return std::array<Real, 2>{mean + stddev * static_cast<Real>(z[0]), mean + stddev * static_cast<Real>(z[1])};
+    return std::array<Real, 2>{mean + stddev * static_cast<Real>(z[0]),
+                               mean + stddev * static_cast<Real>(z[1])};
   });
 }
 
@@ -121,7 +128,8 @@ double Rng::normal() { return box_muller(block(state_.key, state_.position++))[0
 std::int64_t Rng::below(std::int64_t n) {
   if (n < 1) throw Error("Rng::below", "needs at least one number to choose from, got {}", n);
   const std::uint64_t range = static_cast<std::uint64_t>(n);
-  const std::uint64_t limit = ~std::uint64_t{0} - ~std::uint64_t{0} % range;  // a multiple of n: no number is favored
+  const std::uint64_t limit =
+      ~std::uint64_t{0} - ~std::uint64_t{0} % range;  // a multiple of n: no number is favored
   std::uint64_t value = next64();
   while (value >= limit) value = next64();
   return static_cast<std::int64_t>(value % range);

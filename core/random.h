@@ -1,4 +1,5 @@
-// Random numbers that are a function of (seed, stream, position): the same whoever computes them, on any thread, in any order.
+// Random numbers that are a function of (seed, stream, position): the same whoever computes them,
+// on any thread, in any order.
 #ifndef TAPESTRY_CORE_RANDOM_H_
 #define TAPESTRY_CORE_RANDOM_H_
 
@@ -13,10 +14,11 @@ namespace tapestry {
 
 /// Philox4x32-10: four random 32-bit words from a 128-bit counter and a 64-bit key.
 /// Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
+                                    std::array<std::uint32_t, 2> key);
 
-/// A stream of random numbers. There is no global one: a program makes one from its seed and splits it by purpose, so that drawing more
-/// numbers for one purpose changes nothing for another.
+/// A stream of random numbers. There is no global one: a program makes one from its seed and splits
+/// it by purpose, so that drawing more numbers for one purpose changes nothing for another.
 ///
 ///     Rng rng(seed);
 ///     Rng latent = rng.split("latent");

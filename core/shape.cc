@@ -71,7 +71,8 @@ Shape broadcast_shapes(std::string_view op, const Shape& a, const Shape& b) {
   return Shape(extents);
 }
 
-std::vector<int> normalize_axes(std::string_view op, const Shape& shape, std::span<const int> axes) {
+std::vector<int> normalize_axes(std::string_view op, const Shape& shape,
+                                std::span<const int> axes) {
   std::vector<int> result;
   if (axes.empty()) {
     for (int axis = 0; axis < shape.rank(); ++axis) result.push_back(axis);

@@ -22,16 +22,21 @@ std::atomic<std::uint64_t> next_id{1};
 std::atomic<bool> anomaly{false};
 std::atomic<std::int64_t> anomaly_step{-1};
 
-[[noreturn]] void throw_anomaly(std::string_view what, std::string_view op, const Tensor& bad, int place) {
+[[noreturn]] void throw_anomaly(std::string_view what, std::string_view op, const Tensor& bad,
+                                int place) {
   std::int64_t position = 0;
   while (std::isfinite(bad.data()[static_cast<std::size_t>(position)])) ++position;
   const Real value = bad.data()[static_cast<std::size_t>(position)];
   Error error("anomaly", "the {} of {} is the first to hold {}, at element {}", what, op,
               std::isnan(value) ? "NaN" : "Inf", position);
   error.shape("tensor", bad);
-  if (const std::string where = Context::place_name(place); !where.empty()) error.fact("layer", where);
+  if (const std::string where = Context::place_name(place); !where.empty())
+    error.fact("layer", where);
   if (anomaly_step >= 0) error.fact("step", to_text(anomaly_step.load()));
-  throw error.hint("try a smaller learning rate or gradient clipping; a log, a division or a square root near 0 is the usual source")
+  throw error
+      .hint(
+          "try a smaller learning rate or gradient clipping; a log, a division or a square root "
+          "near 0 is the usual source")
       .fault(Fault::kDiverged);
 }
 
@@ -43,7 +48,8 @@ bool all_finite(const Tensor& tensor) {
 }
 
 std::string called(const Tensor& tensor) {
-  return tensor.name().empty() ? "a tensor of shape " + tensor.shape().str() : std::string(tensor.name());
+  return tensor.name().empty() ? "a tensor of shape " + tensor.shape().str()
+                               : std::string(tensor.name());
 }
 
 }  // namespace
@@ -55,7 +61,9 @@ void set_anomaly_step(std::int64_t step) { anomaly_step = step; }
 Tape::Tape() : id_(next_id++) {
   if (current != nullptr) {
     throw Error("Tape", "a tape is already recording on this thread")
-        .hint("one tape answers many gradient() calls; end the scope of the first before starting another");
+        .hint(
+            "one tape answers many gradient() calls; end the scope of the first before starting "
+            "another");
   }
   current = this;
 }
@@ -89,13 +97,18 @@ Index Tape::find_or_enter(const Tensor& x) {
 
 Tensor Tape::watch(const Tensor& x) {
   if (find(x) == kConstant) {
-    const Index index = enter({.op = "leaf", .inputs = {}, .shape = x.shape(), .backward = {}, .place = Context::place()});
+    const Index index = enter({.op = "leaf",
+                               .inputs = {},
+                               .shape = x.shape(),
+                               .backward = {},
+                               .place = Context::place()});
     leaves_.emplace(&TensorAccess::body(x), Leaf{x, index});
   }
   return x;
 }
 
-Tensor record(std::string_view op, std::span<const Tensor> inputs, Tensor output, Backward backward) {
+Tensor record(std::string_view op, std::span<const Tensor> inputs, Tensor output,
+              Backward backward) {
   if (anomaly && !all_finite(output)) throw_anomaly("result", op, output, Context::place());
   Tape* tape = Tape::recording();
   if (tape == nullptr) return output;
@@ -116,7 +129,8 @@ Tensor record(std::string_view op, std::span<const Tensor> inputs, Tensor output
   return output;
 }
 
-std::vector<Tensor> Tape::gradient(const Tensor& y, std::span<const Tensor> wrt, const GradientOptions& options) {
+std::vector<Tensor> Tape::gradient(const Tensor& y, std::span<const Tensor> wrt,
+                                   const GradientOptions& options) {
   if (y.size() != 1) {
     throw Error("tape.gradient", "y must be a single number, it has {} elements", y.size())
         .shape("y", y)
@@ -134,7 +148,9 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   if (last == kConstant && !options.allow_unused) {
     throw Error("tape.gradient", "y was not computed from anything on this tape")
         .shape("y", y)
-        .hint("compute it while the Tape is alive, from parameters or watched inputs, and not under detach() or PauseRecording");
+        .hint(
+            "compute it while the Tape is alive, from parameters or watched inputs, and not under "
+            "detach() or PauseRecording");
   }
 
   // 1. Sweep up: which entries lead from a wanted tensor to y? Everything else is never computed.
@@ -143,7 +159,8 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   std::vector<Index> targets;
   for (const Tensor& x : wrt) {
     targets.push_back(find(x));
-    if (targets.back() != kConstant && targets.back() <= last) wanted[static_cast<std::size_t>(targets.back())] = 1;
+    if (targets.back() != kConstant && targets.back() <= last)
+      wanted[static_cast<std::size_t>(targets.back())] = 1;
   }
   for (std::size_t i = 0; i < count; ++i) {
     for (const Index input : entries_[i].inputs) {
@@ -170,19 +187,24 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
       std::uint64_t needed = 0;
       for (std::size_t k = 0; k < entry.inputs.size() && k < 64; ++k) {
         const Index input = entry.inputs[k];
-        if (input != kConstant && wanted[static_cast<std::size_t>(input)]) needed |= std::uint64_t{1} << k;
+        if (input != kConstant && wanted[static_cast<std::size_t>(input)])
+          needed |= std::uint64_t{1} << k;
       }
       if (needed == 0) continue;
       if (entry.consumed) {
-        throw Error("tape.gradient", "the saved tensors of v{} = {} were given back by an earlier gradient()", i, entry.op)
+        throw Error("tape.gradient",
+                    "the saved tensors of v{} = {} were given back by an earlier gradient()", i,
+                    entry.op)
             .hint("pass {.keep = true} to the earlier call, or ask for all gradients in one call");
       }
       const Context context(entry.place);
       Grads grads = entry.backward(adjoint[i], Needs(needed));
       for (std::size_t k = 0; k < grads.size(); ++k) {
         const Index input = entry.inputs[k];
-        if (!grads[k].defined() || input == kConstant || !wanted[static_cast<std::size_t>(input)]) continue;
-        if (anomaly && !all_finite(grads[k])) throw_anomaly("gradient", entry.op, grads[k], entry.place);
+        if (!grads[k].defined() || input == kConstant || !wanted[static_cast<std::size_t>(input)])
+          continue;
+        if (anomaly && !all_finite(grads[k]))
+          throw_anomaly("gradient", entry.op, grads[k], entry.place);
         Tensor& sum = adjoint[static_cast<std::size_t>(input)];
         sum = sum.defined() ? add(sum, grads[k]) : grads[k];
       }
@@ -198,29 +220,38 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   std::vector<Tensor> result;
   for (std::size_t k = 0; k < wrt.size(); ++k) {
     const Index target = targets[k];
-    const bool reached = target != kConstant && target <= last && adjoint[static_cast<std::size_t>(target)].defined();
+    const bool reached = target != kConstant && target <= last &&
+                         adjoint[static_cast<std::size_t>(target)].defined();
     if (!reached && !options.allow_unused) {
       throw Error("tape.gradient", "{} has no influence on y", called(wrt[k]))
-          .hint("was it used before the Tape was made, or under detach() or PauseRecording? Pass {.allow_unused = true} for zeros");
+          .hint(
+              "was it used before the Tape was made, or under detach() or PauseRecording? Pass "
+              "{.allow_unused = true} for zeros");
     }
-    result.push_back(reached ? adjoint[static_cast<std::size_t>(target)] : Tensor::zeros(wrt[k].shape()));
+    result.push_back(reached ? adjoint[static_cast<std::size_t>(target)]
+                             : Tensor::zeros(wrt[k].shape()));
   }
   return result;
 }
 
 void Saved::throw_overwritten() const {
-  throw Error("tape.gradient", "{}, saved for the gradient, has been overwritten since: it was at version {} and is now at {}",
+  throw Error("tape.gradient",
+              "{}, saved for the gradient, has been overwritten since: it was at version {} and is "
+              "now at {}",
               called(tensor_), version_, tensor_.version())
       .hint("take all gradients of a step before the optimizer changes the parameters");
 }
 
 namespace {
 
-std::string value_name(Index index) { return index == kConstant ? "–" : "v" + std::to_string(index); }
+std::string value_name(Index index) {
+  return index == kConstant ? "–" : "v" + std::to_string(index);
+}
 
 std::string line(const Entry& entry) {
   std::string text = std::string(entry.op) + "(";
-  for (std::size_t i = 0; i < entry.inputs.size(); ++i) text += (i > 0 ? ", " : "") + value_name(entry.inputs[i]);
+  for (std::size_t i = 0; i < entry.inputs.size(); ++i)
+    text += (i > 0 ? ", " : "") + value_name(entry.inputs[i]);
   return text + ") : " + entry.shape.str();
 }
 
@@ -242,7 +273,8 @@ std::string graphviz(const Tape& tape) {
   Index index = 0;
   for (const Entry& entry : tape.entries()) {
     const std::string name = value_name(index++);
-    text += "  " + name + " [label=\"" + name + " = " + std::string(entry.op) + "\\n" + entry.shape.str() + "\"" +
+    text += "  " + name + " [label=\"" + name + " = " + std::string(entry.op) + "\\n" +
+            entry.shape.str() + "\"" +
             (entry.inputs.empty() ? ", style=filled, fillcolor=lightgray" : "") + "];\n";
     for (const Index input : entry.inputs) {
       if (input != kConstant) text += "  " + value_name(input) + " -> " + name + ";\n";

@@ -1,4 +1,5 @@
-// The tape: what was computed, in order, and the reverse sweep over it that gives gradients of any order.
+// The tape: what was computed, in order, and the reverse sweep over it that gives gradients of any
+// order.
 #ifndef TAPESTRY_CORE_TAPE_H_
 #define TAPESTRY_CORE_TAPE_H_
 
@@ -19,15 +20,17 @@ namespace tapestry {
 
 // Note [Why indices, not pointers]
 // ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-// R. Wengert (1964) wrote a computation as a list v_i = op(v_j, v_k, …) with j, k < i. We store just that. A tensor knows the
-// position it holds on the tape; the tape owns what a gradient needs. Ownership runs one way (tape → saved tensors), so an op
-// may save its own output (tanh does) without a cycle, and "reverse topological order" is counting down.
+// R. Wengert (1964) wrote a computation as a list v_i = op(v_j, v_k, …) with j, k < i. We store
+// just that. A tensor knows the position it holds on the tape; the tape owns what a gradient needs.
+// Ownership runs one way (tape → saved tensors), so an op may save its own output (tanh does)
+// without a cycle, and "reverse topological order" is counting down.
 
 // Note [Closed under differentiation]
 // ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-// A Backward calls ordinary ops only. While a gradient with create_graph runs, these are recorded like any other, so the
-// gradient can be differentiated again, to any order. Fused kernels may stand in for the composition only where nothing
-// records: `if (!Tape::recording()) return fused(…);`.
+// A Backward calls ordinary ops only. While a gradient with create_graph runs, these are recorded
+// like any other, so the gradient can be differentiated again, to any order. Fused kernels may
+// stand in for the composition only where nothing records: `if (!Tape::recording()) return
+// fused(…);`.
 
 /// Position on a tape.
 using Index = std::int32_t;
@@ -46,7 +49,8 @@ class Needs {
   std::uint64_t bits_;
 };
 
-/// Maps the adjoint of an op's output to the adjoints of its inputs; see Note [Closed under differentiation].
+/// Maps the adjoint of an op's output to the adjoints of its inputs; see Note [Closed under
+/// differentiation].
 using Backward = std::function<Grads(const Tensor& upstream, const Needs& need)>;
 
 /// One line of the list: v_i = op(v_j, …).
@@ -54,18 +58,21 @@ struct Entry {
   std::string_view op;
   std::vector<Index> inputs;  // kConstant for inputs that are not on the tape
   Shape shape;
-  Backward backward;     // empty for leaves and for consumed entries
-  int place = 0;         // where in the model it was recorded, see Context
+  Backward backward;      // empty for leaves and for consumed entries
+  int place = 0;          // where in the model it was recorded, see Context
   bool consumed = false;  // its saved tensors were given back by an earlier gradient()
 };
 
 struct GradientOptions {
-  bool create_graph = false;  // record the reverse sweep too, so that its result can be differentiated
-  bool keep = false;          // keep the saved tensors of the walked entries for another call (PyTorch: retain_graph)
+  bool create_graph =
+      false;          // record the reverse sweep too, so that its result can be differentiated
+  bool keep = false;  // keep the saved tensors of the walked entries for another call (PyTorch:
+                      // retain_graph)
   bool allow_unused = false;  // a tensor without influence on y gets zeros instead of an Error
 };
 
-/// Records the ops executed on this thread during its lifetime. At most one tape per thread at a time.
+/// Records the ops executed on this thread during its lifetime. At most one tape per thread at a
+/// time.
 ///
 ///     Tape tape;
 ///     Tensor loss = cross_entropy(model(images), labels);
@@ -79,27 +86,34 @@ class Tape {
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
-  /// Enters x on the list as an input, so that gradients with respect to it can be asked for. Returns x.
+  /// Enters x on the list as an input, so that gradients with respect to it can be asked for.
+  /// Returns x.
   Tensor watch(const Tensor& x);
 
-  /// dy/dx for each x of `wrt`: parameters, watched inputs, or any value recorded on this tape. y must have one element.
+  /// dy/dx for each x of `wrt`: parameters, watched inputs, or any value recorded on this tape. y
+  /// must have one element.
   ///
-  /// Consumes the entries that it walks unless options.keep or options.create_graph: their saved tensors go back to the pool.
-  /// Nothing is accumulated anywhere. Throws Error when y is not on this tape, when an x has no influence on y (unless
-  /// allow_unused), when a walked entry was consumed before, and when a saved tensor has been overwritten since.
-  std::vector<Tensor> gradient(const Tensor& y, std::span<const Tensor> wrt, const GradientOptions& options = {});
-  std::vector<Tensor> gradient(const Tensor& y, std::initializer_list<Tensor> wrt, const GradientOptions& options = {}) {
+  /// Consumes the entries that it walks unless options.keep or options.create_graph: their saved
+  /// tensors go back to the pool. Nothing is accumulated anywhere. Throws Error when y is not on
+  /// this tape, when an x has no influence on y (unless allow_unused), when a walked entry was
+  /// consumed before, and when a saved tensor has been overwritten since.
+  std::vector<Tensor> gradient(const Tensor& y, std::span<const Tensor> wrt,
+                               const GradientOptions& options = {});
+  std::vector<Tensor> gradient(const Tensor& y, std::initializer_list<Tensor> wrt,
+                               const GradientOptions& options = {}) {
     return gradient(y, std::span<const Tensor>(wrt.begin(), wrt.size()), options);
   }
 
-  /// Like gradient(), but starts from the adjoint `seed` of y (y's shape) instead of 1: the vector-Jacobian product.
+  /// Like gradient(), but starts from the adjoint `seed` of y (y's shape) instead of 1: the
+  /// vector-Jacobian product.
   std::vector<Tensor> vjp(const Tensor& y, const Tensor& seed, std::span<const Tensor> wrt,
                           const GradientOptions& options = {});
 
   /// The list so far. A deque: references stay valid while a recorded reverse sweep appends.
   const std::deque<Entry>& entries() const { return entries_; }
 
-  /// This thread's tape, or nullptr: also inside PauseRecording and during a gradient() without create_graph.
+  /// This thread's tape, or nullptr: also inside PauseRecording and during a gradient() without
+  /// create_graph.
   static Tape* recording();
 
  private:
@@ -115,7 +129,8 @@ class Tape {
     Tensor tensor;
     Index index;
   };
-  std::unordered_map<const void*, Leaf> leaves_;  // by body; holds the tensor so that its address stays taken
+  std::unordered_map<const void*, Leaf>
+      leaves_;  // by body; holds the tensor so that its address stays taken
 };
 
 /// Prints the list: v7 = mul(v4, v6) : [64, 128]
@@ -132,19 +147,25 @@ class PauseRecording {
   PauseRecording& operator=(const PauseRecording&) = delete;
 };
 
-/// Finishes an op: places `output` on the recording tape if any input is on it or requires_grad, and returns it.
+/// Finishes an op: places `output` on the recording tape if any input is on it or requires_grad,
+/// and returns it.
 ///
 /// `op` must outlive the tape (a string literal). In anomaly mode checks `output` first.
-Tensor record(std::string_view op, std::span<const Tensor> inputs, Tensor output, Backward backward);
-inline Tensor record(std::string_view op, std::initializer_list<Tensor> inputs, Tensor output, Backward backward) {
-  return record(op, std::span<const Tensor>(inputs.begin(), inputs.size()), std::move(output), std::move(backward));
+Tensor record(std::string_view op, std::span<const Tensor> inputs, Tensor output,
+              Backward backward);
+inline Tensor record(std::string_view op, std::initializer_list<Tensor> inputs, Tensor output,
+                     Backward backward) {
+  return record(op, std::span<const Tensor>(inputs.begin(), inputs.size()), std::move(output),
+                std::move(backward));
 }
 
-/// A tensor kept for the reverse sweep; reading it later throws Error if someone has overwritten it meanwhile.
+/// A tensor kept for the reverse sweep; reading it later throws Error if someone has overwritten it
+/// meanwhile.
 class Saved {
  public:
   Saved() = default;
-  explicit Saved(const Tensor& tensor) : tensor_(tensor), version_(tensor.defined() ? tensor.version() : 0) {}
+  explicit Saved(const Tensor& tensor)
+      : tensor_(tensor), version_(tensor.defined() ? tensor.version() : 0) {}
   const Tensor& operator()() const {
     if (tensor_.defined() && tensor_.version() != version_) throw_overwritten();
     return tensor_;
@@ -158,8 +179,9 @@ class Saved {
   std::uint64_t version_ = 0;
 };
 
-/// Anomaly mode: every op's result, and every gradient of the reverse sweep, is checked; the first NaN or Inf throws an Error that names the op,
-/// the layer and the step. Off by default; it reads every result once more.
+/// Anomaly mode: every op's result, and every gradient of the reverse sweep, is checked; the first
+/// NaN or Inf throws an Error that names the op, the layer and the step. Off by default; it reads
+/// every result once more.
 void set_anomaly_mode(bool on);
 bool anomaly_mode();
 /// The training step that anomaly errors name; the trainer sets it.

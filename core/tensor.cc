@@ -12,14 +12,17 @@ namespace tapestry {
 namespace detail {
 
 Storage::Storage(std::int64_t n)
-    : data(static_cast<Real*>(allocate_bytes(static_cast<std::size_t>(n) * sizeof(Real)))), count(n) {}
+    : data(static_cast<Real*>(allocate_bytes(static_cast<std::size_t>(n) * sizeof(Real)))),
+      count(n) {}
 Storage::~Storage() { release_bytes(data, static_cast<std::size_t>(count) * sizeof(Real)); }
 
 }  // namespace detail
 
 void Tensor::throw_undefined() {
   throw Error("tensor", "an undefined Tensor has no shape and no numbers")
-      .hint("was it default-constructed, moved from, or is it an optional argument that was left out?");
+      .hint(
+          "was it default-constructed, moved from, or is it an optional argument that was left "
+          "out?");
 }
 
 Tensor Tensor::empty(const Shape& shape) {
@@ -37,7 +40,8 @@ Tensor Tensor::full(const Shape& shape, Real value) {
 
 Tensor Tensor::from(std::span<const Real> values, const Shape& shape) {
   if (static_cast<std::int64_t>(values.size()) != shape.size()) {
-    throw Error("Tensor::from", "{} numbers do not fill {}, which has {}", values.size(), shape, shape.size());
+    throw Error("Tensor::from", "{} numbers do not fill {}, which has {}", values.size(), shape,
+                shape.size());
   }
   Tensor result = empty(shape);
   std::copy(values.begin(), values.end(), result.body_->storage->data);
@@ -60,7 +64,8 @@ Real Tensor::item() const {
 
 Tensor Tensor::view(const Shape& shape, std::int64_t offset) const {
   if (offset < 0 || offset + shape.size() > size()) {
-    throw Error("view", "{} elements from position {} do not fit", shape.size(), offset).shape("tensor", *this);
+    throw Error("view", "{} elements from position {} do not fit", shape.size(), offset)
+        .shape("tensor", *this);
   }
   auto copy = std::make_shared<detail::TensorBody>();
   copy->shape = shape;
@@ -85,14 +90,17 @@ Tensor& Tensor::set_name(std::string name) {
 
 namespace {
 
-void print_axis(std::ostream& out, const Tensor& tensor, int axis, std::int64_t offset, int indent) {
-  constexpr std::int64_t kShown = 6;  // per axis; the rest is elided, so that printing a batch stays readable
+void print_axis(std::ostream& out, const Tensor& tensor, int axis, std::int64_t offset,
+                int indent) {
+  constexpr std::int64_t kShown =
+      6;  // per axis; the rest is elided, so that printing a batch stays readable
   const std::int64_t extent = tensor.dim(axis);
   const std::int64_t stride = tensor.shape().product(axis + 1, tensor.rank());
   const bool last = axis == tensor.rank() - 1;
   out << '[';
   for (std::int64_t i = 0; i < extent; ++i) {
-    if (i > 0) out << (last ? ", " : ",\n" + std::string(static_cast<std::size_t>(indent + 1), ' '));
+    if (i > 0)
+      out << (last ? ", " : ",\n" + std::string(static_cast<std::size_t>(indent + 1), ' '));
     if (extent > kShown && i == kShown / 2) {
       out << "…";
       i = extent - kShown / 2 - 1;

@@ -1,4 +1,5 @@
-// Tensor: shape and numbers, and possibly a place on a tape. Mathematics on tensors is free functions, in core/ops.
+// Tensor: shape and numbers, and possibly a place on a tape. Mathematics on tensors is free
+// functions, in core/ops.
 #ifndef TAPESTRY_CORE_TENSOR_H_
 #define TAPESTRY_CORE_TENSOR_H_
 
@@ -17,7 +18,8 @@ namespace tapestry {
 
 namespace detail {
 
-/// A block of numbers from the pool, shared by the views of it. `version` counts the times someone asked to write.
+/// A block of numbers from the pool, shared by the views of it. `version` counts the times someone
+/// asked to write.
 struct Storage {
   explicit Storage(std::int64_t count);
   ~Storage();
@@ -40,11 +42,13 @@ struct TensorBody {
 
 }  // namespace detail
 
-/// A handle to an n-dimensional array of Real, contiguous and row-major. Copying copies the handle, not the numbers.
+/// A handle to an n-dimensional array of Real, contiguous and row-major. Copying copies the handle,
+/// not the numbers.
 ///
-/// Values are immutable once an op has made them: no op writes to its inputs, so reshapes and leading slices share storage
-/// without surprises. The only writers are initializers, loaders and optimizers, through mutable_data(), which advances
-/// version() so that a tape can tell when a saved value has been overwritten.
+/// Values are immutable once an op has made them: no op writes to its inputs, so reshapes and
+/// leading slices share storage without surprises. The only writers are initializers, loaders and
+/// optimizers, through mutable_data(), which advances version() so that a tape can tell when a
+/// saved value has been overwritten.
 class Tensor {
  public:
   /// "No tensor": defined() is false, everything else throws Error.
@@ -82,7 +86,8 @@ class Tensor {
   Tensor detach() const;
   /// A copy of the numbers, with no place on any tape.
   Tensor clone() const;
-  /// The same numbers under another shape of equal size, with no place on any tape; reshape() is the differentiable form.
+  /// The same numbers under another shape of equal size, with no place on any tape; reshape() is
+  /// the differentiable form.
   Tensor view(const Shape& shape, std::int64_t offset = 0) const;
 
   /// Whether ops on it are recorded by the thread's tape without watch(). True for parameters.
@@ -93,7 +98,9 @@ class Tensor {
   /// Whether both handles mean the same tensor, not merely equal numbers.
   bool is(const Tensor& other) const { return body_ == other.body_; }
   /// What error messages call it, for example "main.0.weight"; "" when nobody named it.
-  std::string_view name() const { return body().name ? std::string_view(*body().name) : std::string_view(); }
+  std::string_view name() const {
+    return body().name ? std::string_view(*body().name) : std::string_view();
+  }
   Tensor& set_name(std::string name);
 
  private:

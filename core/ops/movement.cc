@@ -1,0 +1,622 @@
+#include "core/ops/movement.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/ops/arithmetic.h"
+#include "core/ops/reduce.h"
+#include "core/parallel.h"
+#include "core/tape.h"
+
+namespace tapestry {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 15;  // numbers per chunk: about 10 µs of copying
+
+/// The tensor seen as [outer, extent, inner] around one axis.
+struct AxisView {
+  AxisView(const Shape& shape, int axis)
+      : outer(shape.product(0, axis)),
+        extent(shape[axis]),
+        inner(shape.product(axis + 1, shape.rank())) {}
+  std::int64_t outer, extent, inner;
+};
+
+/// Calls body for every row [0, rows) of `row` numbers, in parallel.
+template <class F>
+void for_rows(std::int64_t rows, std::int64_t row, F body) {
+  parallel_for(rows, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(row, 1)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) body(i);
+               });
+}
+
+void copy(const Real* from, Real* to, std::int64_t n) {
+  if (n > 0) std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(Real));
+}
+
+}  // namespace
+
+// Reshaping
+// ------------------------------------------------------------------------------------------------------------
+
+Tensor reshape(const Tensor& x, const Shape& shape) {
+  if (shape.size() != x.size()) {
+    throw Error("reshape", "{} elements do not fill {}, which has {}", x.size(), shape,
+                shape.size())
+        .shape("input", x);
+  }
+  return record(
+      "reshape", {x}, x.view(shape),
+      [from = x.shape()](const Tensor& g, const Needs&) -> Grads { return {reshape(g, from)}; });
+}
+
+Tensor reshape(const Tensor& x, const std::vector<std::int64_t>& extents) {
+  std::vector<std::int64_t> full = extents;
+  const auto open = std::find(full.begin(), full.end(), -1);
+  if (open != full.end()) {
+    *open = 1;
+    const std::int64_t rest = Shape(full).size();
+    if (rest == 0 || x.size() % rest != 0) {
+      throw Error("reshape", "{} elements cannot be divided by {} to infer an extent", x.size(),
+                  rest)
+          .shape("input", x);
+    }
+    *open = x.size() / rest;
+  }
+  return reshape(x, Shape(full));
+}
+
+Tensor unsqueeze(const Tensor& x, const std::vector<int>& axes) {
+  const int rank = x.rank() + static_cast<int>(axes.size());
+  if (rank > Shape::kMaxRank)
+    throw Error("unsqueeze", "{} axes are more than {}", rank, Shape::kMaxRank).shape("input", x);
+  std::vector<std::int64_t> extents(static_cast<std::size_t>(rank), -1);
+  for (const int axis : axes) {
+    const int index = axis < 0 ? axis + rank : axis;
+    if (index < 0 || index >= rank || extents[static_cast<std::size_t>(index)] == 1) {
+      throw Error("unsqueeze", "axis {} does not exist in the result or is named twice", axis)
+          .shape("input", x);
+    }
+    extents[static_cast<std::size_t>(index)] = 1;
+  }
+  const std::int64_t* next = x.shape().begin();
+  for (std::int64_t& extent : extents) {
+    if (extent < 0) extent = *next++;
+  }
+  return reshape(x, Shape(extents));
+}
+
+Tensor squeeze(const Tensor& x, const std::vector<int>& axes) {
+  std::vector<std::int64_t> extents;
+  std::vector<char> drop(static_cast<std::size_t>(x.rank()), axes.empty());
+  for (const int axis : axes) {
+    if (x.dim(axis) != 1)
+      throw Error("squeeze", "axis {} has extent {}, not 1", axis, x.dim(axis)).shape("input", x);
+    drop[static_cast<std::size_t>(x.shape().axis_index(axis))] = 1;
+  }
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    if (!drop[static_cast<std::size_t>(axis)] || x.dim(axis) != 1) extents.push_back(x.dim(axis));
+  }
+  return reshape(x, Shape(extents));
+}
+
+Tensor flatten(const Tensor& x, int first, int last) {
+  const int a = x.shape().axis_index(first), b = x.shape().axis_index(last);
+  if (a > b)
+    throw Error("flatten", "the first axis, {}, lies behind the last, {}", first, last)
+        .shape("input", x);
+  std::vector<std::int64_t> extents;
+  for (int axis = 0; axis < a; ++axis) extents.push_back(x.dim(axis));
+  extents.push_back(x.shape().product(a, b + 1));
+  for (int axis = b + 1; axis < x.rank(); ++axis) extents.push_back(x.dim(axis));
+  return reshape(x, Shape(extents));
+}
+
+// Permuting
+// ------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Copies with axis i of the result walking x with stride strides[i]. The last two axes are done in
+/// tiles, so that a transpose reads and writes whole cache lines.
+void strided_copy(const Real* x, Real* y, const Shape& shape,
+                  const std::vector<std::int64_t>& strides) {
+  constexpr std::int64_t kTile = 16;  // 16 floats are one cache line
+  const int rank = shape.rank();
+  const std::int64_t width = rank > 0 ? shape[-1] : 1, height = rank > 1 ? shape[-2] : 1;
+  const std::int64_t step = rank > 0 ? strides[static_cast<std::size_t>(rank - 1)] : 0;
+  const std::int64_t row_step = rank > 1 ? strides[static_cast<std::size_t>(rank - 2)] : 0;
+  const std::int64_t planes = shape.product(0, std::max(rank - 2, 0));
+  const std::int64_t bands = (height + kTile - 1) / kTile;
+  for_rows(planes * bands, kTile * width, [&](std::int64_t job) {
+    const std::int64_t plane = job / bands, top = job % bands * kTile,
+                       bottom = std::min(height, top + kTile);
+    std::int64_t offset = 0, rest = plane;
+    for (int axis = rank - 3; axis >= 0; --axis) {
+      offset += rest % shape[axis] * strides[static_cast<std::size_t>(axis)];
+      rest /= shape[axis];
+    }
+    const Real* from = x + offset;
+    Real* to = y + plane * height * width;
+    if (step == 1) {
+      for (std::int64_t i = top; i < bottom; ++i) copy(from + i * row_step, to + i * width, width);
+      return;
+    }
+    for (std::int64_t left = 0; left < width; left += kTile) {
+      const std::int64_t right = std::min(width, left + kTile);
+      for (std::int64_t i = top; i < bottom; ++i) {
+        for (std::int64_t j = left; j < right; ++j)
+          to[i * width + j] = from[i * row_step + j * step];
+      }
+    }
+  });
+}
+
+}  // namespace
+
+Tensor permute(const Tensor& x, const std::vector<int>& order) {
+  const int rank = x.rank();
+  std::vector<int> axes, inverse(static_cast<std::size_t>(rank), -1);
+  for (const int axis : order) {
+    const int index = axis < 0 ? axis + rank : axis;
+    if (index < 0 || index >= rank || inverse[static_cast<std::size_t>(index)] >= 0) {
+      throw Error("permute", "axis {} does not exist or is named twice", axis).shape("input", x);
+    }
+    inverse[static_cast<std::size_t>(index)] = static_cast<int>(axes.size());
+    axes.push_back(index);
+  }
+  if (static_cast<int>(axes.size()) != rank) {
+    throw Error("permute", "the order names {} axes, the input has {}", axes.size(), rank)
+        .shape("input", x);
+  }
+  std::vector<std::int64_t> extents, strides;
+  for (const int axis : axes) {
+    extents.push_back(x.dim(axis));
+    strides.push_back(x.shape().product(axis + 1, rank));
+  }
+  Tensor y = Tensor::empty(Shape(extents));
+  if (y.size() > 0) strided_copy(x.data().data(), y.mutable_data().data(), y.shape(), strides);
+  return record("permute", {x}, y, [inverse](const Tensor& g, const Needs&) -> Grads {
+    return {permute(g, inverse)};
+  });
+}
+
+Tensor transpose(const Tensor& x, int a, int b) {
+  std::vector<int> order(static_cast<std::size_t>(x.rank()));
+  std::iota(order.begin(), order.end(), 0);
+  std::swap(order[static_cast<std::size_t>(x.shape().axis_index(a))],
+            order[static_cast<std::size_t>(x.shape().axis_index(b))]);
+  return permute(x, order);
+}
+
+// Slicing and joining
+// --------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// A Range with Python's rules applied: the first position, the step, and how many there are.
+struct Positions {
+  std::int64_t first, step, count;
+};
+
+Positions resolve(std::string_view op, const Range& range, std::int64_t extent) {
+  if (range.step == 0) throw Error(op, "the step must not be 0");
+  const bool forward = range.step > 0;
+  const auto clip = [&](std::int64_t at) {
+    if (at < 0) at += extent;
+    return forward ? std::clamp<std::int64_t>(at, 0, extent)
+                   : std::clamp<std::int64_t>(at, -1, extent - 1);
+  };
+  const std::int64_t start = range.start ? clip(*range.start) : forward ? 0 : extent - 1;
+  const std::int64_t end = range.end ? clip(*range.end) : forward ? extent : -1;
+  const std::int64_t distance = forward ? end - start : start - end, step = std::abs(range.step);
+  return {start, range.step, distance <= 0 ? 0 : (distance + step - 1) / step};
+}
+
+}  // namespace
+
+Tensor slice(const Tensor& x, int axis, const Range& range) {
+  const int a = x.shape().axis_index(axis);
+  const AxisView view(x.shape(), a);
+  const Positions at = resolve("slice", range, view.extent);
+  const Shape shape = x.shape().with(a, at.count);
+  Tensor y;
+  if (view.outer == 1 && at.step == 1) {
+    y = x.view(shape, at.count == 0
+                          ? 0
+                          : at.first * view.inner);  // a leading slice is contiguous: share it
+  } else {
+    y = Tensor::empty(shape);
+    const Real* from = x.data().data();
+    Real* to = y.mutable_data().data();
+    for_rows(view.outer, at.count * view.inner, [&](std::int64_t i) {
+      const Real* source = from + (i * view.extent + at.first) * view.inner;
+      Real* target = to + i * at.count * view.inner;
+      if (at.step == 1) {
+        copy(source, target, at.count * view.inner);
+      } else if (view.inner == 1) {
+        for (std::int64_t k = 0; k < at.count; ++k) target[k] = source[k * at.step];
+      } else {
+        for (std::int64_t k = 0; k < at.count; ++k)
+          copy(source + k * at.step * view.inner, target + k * view.inner, view.inner);
+      }
+    });
+  }
+  return record("slice", {x}, y,
+                [a, range, extent = view.extent](const Tensor& g, const Needs&) -> Grads {
+                  return {unslice(g, a, range, extent)};
+                });
+}
+
+Tensor unslice(const Tensor& g, int axis, const Range& range, std::int64_t extent) {
+  const int a = g.shape().axis_index(axis);
+  const Positions at = resolve("unslice", range, extent);
+  if (at.count != g.dim(a)) {
+    throw Error("unslice", "the range selects {} of {} positions, g has {}", at.count, extent,
+                g.dim(a))
+        .shape("g", g);
+  }
+  Tensor x = Tensor::zeros(g.shape().with(a, extent));
+  const AxisView view(x.shape(), a);
+  const Real* from = g.data().data();
+  Real* to = x.mutable_data().data();
+  for_rows(view.outer, at.count * view.inner, [&](std::int64_t i) {
+    for (std::int64_t k = 0; k < at.count; ++k) {
+      copy(from + (i * at.count + k) * view.inner,
+           to + (i * extent + at.first + k * at.step) * view.inner, view.inner);
+    }
+  });
+  return record("unslice", {g}, x, [a, range](const Tensor& h, const Needs&) -> Grads {
+    return {slice(h, a, range)};
+  });
+}
+
+Tensor select(const Tensor& x, int axis, std::int64_t position) {
+  const std::int64_t extent = x.dim(axis), at = position < 0 ? position + extent : position;
+  if (at < 0 || at >= extent) {
+    throw Error("select", "position {} does not exist on axis {}, which has {}", position, axis,
+                extent)
+        .shape("input", x);
+  }
+  return squeeze(slice(x, axis, {.start = at, .end = at + 1}), {x.shape().axis_index(axis)});
+}
+
+Tensor concat(std::span<const Tensor> parts, int axis) {
+  if (parts.empty()) throw Error("concat", "there is nothing to join");
+  const int a = parts[0].shape().axis_index(axis);
+  std::vector<std::int64_t> sizes;
+  for (const Tensor& part : parts) {
+    if (part.rank() != parts[0].rank() ||
+        !(part.shape().with(a, 0) == parts[0].shape().with(a, 0))) {
+      throw Error("concat", "the parts must agree on every axis but {}", axis)
+          .shape("first", parts[0])
+          .shape("other", part);
+    }
+    sizes.push_back(part.dim(a));
+  }
+  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+  Tensor y = Tensor::empty(parts[0].shape().with(a, total));
+  const AxisView view(y.shape(), a);
+  Real* to = y.mutable_data().data();
+  for_rows(view.outer, total * view.inner, [&](std::int64_t i) {
+    Real* target = to + i * total * view.inner;
+    for (std::size_t k = 0; k < parts.size(); ++k) {
+      const std::int64_t run = sizes[k] * view.inner;
+      copy(parts[k].data().data() + i * run, target, run);
+      target += run;
+    }
+  });
+  return record("concat", parts, y, [a, sizes](const Tensor& g, const Needs& need) -> Grads {
+    Grads grads(sizes.size());
+    std::int64_t begin = 0;
+    for (std::size_t k = 0; k < sizes.size(); begin += sizes[k++]) {
+      if (need[k]) grads[k] = slice(g, a, {.start = begin, .end = begin + sizes[k]});
+    }
+    return grads;
+  });
+}
+
+Tensor stack(std::span<const Tensor> parts, int axis) {
+  if (parts.empty()) throw Error("stack", "there is nothing to stack");
+  std::vector<Tensor> layers;
+  for (const Tensor& part : parts) {
+    if (!(part.shape() == parts[0].shape())) {
+      throw Error("stack", "the parts must have one shape")
+          .shape("first", parts[0])
+          .shape("other", part);
+    }
+    layers.push_back(unsqueeze(part, {axis}));
+  }
+  return concat(layers, axis);
+}
+
+std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis) {
+  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+  const bool negative =
+      std::any_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size < 0; });
+  if (total != x.dim(axis) || negative) {
+    throw Error("split", "the sizes must be positive and add up to {}, they give {}", x.dim(axis),
+                total)
+        .shape("input", x);
+  }
+  std::vector<Tensor> parts;
+  std::int64_t begin = 0;
+  for (const std::int64_t size : sizes) {
+    parts.push_back(slice(x, axis, {.start = begin, .end = begin + size}));
+    begin += size;
+  }
+  return parts;
+}
+
+std::vector<Tensor> chunk(const Tensor& x, int parts, int axis) {
+  if (parts < 1 || x.dim(axis) % parts != 0) {
+    throw Error("chunk", "extent {} cannot be cut into {} equal parts", x.dim(axis), parts)
+        .shape("input", x);
+  }
+  return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(parts), x.dim(axis) / parts),
+               axis);
+}
+
+// Rearranging
+// ----------------------------------------------------------------------------------------------------------
+
+Tensor flip(const Tensor& x, const std::vector<int>& axes) {
+  Tensor y = x;
+  for (const int axis : axes) y = slice(y, axis, {.step = -1});
+  return y;
+}
+
+Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& counts) {
+  const int extra = static_cast<int>(counts.size()) - x.rank();
+  if (extra < 0) {
+    throw Error("repeat", "{} counts for {} axes; give one per axis", counts.size(), x.rank())
+        .shape("input", x);
+  }
+  Tensor y = x;
+  for (int i = 0; i < extra; ++i) y = unsqueeze(y, {0});
+  for (int axis = 0; axis < y.rank(); ++axis) {
+    const std::int64_t count = counts[static_cast<std::size_t>(axis)];
+    if (count < 0)
+      throw Error("repeat", "counts must not be negative, got {}", count).shape("input", x);
+    if (count == 1) continue;
+    if (count == 0) {
+      y = slice(y, axis, {.start = 0, .end = 0});
+    } else {
+      y = concat(std::vector<Tensor>(static_cast<std::size_t>(count), y), axis);
+    }
+  }
+  return y;
+}
+
+Tensor roll(const Tensor& x, std::int64_t shift, int axis) {
+  const std::int64_t extent = x.dim(axis);
+  if (extent == 0) return x;
+  const std::int64_t by = (shift % extent + extent) % extent;
+  if (by == 0) return x;
+  return concat({slice(x, axis, {.start = extent - by}), slice(x, axis, {.end = extent - by})},
+                axis);
+}
+
+namespace {
+
+/// Multiplies by a constant mask of 0 and 1 on the last two axes; but 0 · Inf is NaN, so the
+/// numbers are selected instead.
+Tensor triangle(std::string_view op, const Tensor& x, int diagonal, bool lower) {
+  if (x.rank() < 2)
+    throw Error(op, "needs a matrix, the input has {} axes", x.rank()).shape("input", x);
+  Tensor y = Tensor::empty(x.shape());
+  const Real* from = x.data().data();
+  Real* to = y.mutable_data().data();
+  const std::int64_t width = x.dim(-1), height = x.dim(-2);
+  for_rows(x.shape().product(0, x.rank() - 1), width, [&](std::int64_t row) {
+    const std::int64_t edge = row % height + diagonal;
+    for (std::int64_t j = 0; j < width; ++j) {
+      const bool kept = lower ? j <= edge : j >= edge;
+      to[row * width + j] = kept ? from[row * width + j] : 0;
+    }
+  });
+  return record(op, {x}, y, [=](const Tensor& g, const Needs&) -> Grads {
+    return {triangle(op, g, diagonal, lower)};
+  });
+}
+
+}  // namespace
+
+Tensor tril(const Tensor& x, int diagonal) { return triangle("tril", x, diagonal, true); }
+Tensor triu(const Tensor& x, int diagonal) { return triangle("triu", x, diagonal, false); }
+
+// Padding
+// --------------------------------------------------------------------------------------------------------------
+
+PadMode pad_mode(std::string_view name) {
+  if (name == "constant" || name == "zeros") return PadMode::kConstant;
+  if (name == "reflect") return PadMode::kReflect;
+  if (name == "replicate") return PadMode::kReplicate;
+  if (name == "circular") return PadMode::kCircular;
+  throw Error("pad", "there is no padding mode \"{}\"", name)
+      .hint("use constant, reflect, replicate or circular");
+}
+
+namespace {
+
+/// Where each position of the padded axis comes from; -1: the constant.
+std::vector<std::int64_t> pad_sources(std::int64_t extent, Padding pad, PadMode mode,
+                                      const Tensor& x) {
+  const std::int64_t length = extent + pad.before + pad.after;
+  if (length < 0) {
+    throw Error("pad", "cropping {} and {} leaves nothing of extent {}", -pad.before, -pad.after,
+                extent)
+        .shape("input", x);
+  }
+  const std::int64_t widest = std::max(pad.before, pad.after);
+  if (mode == PadMode::kReflect && widest >= extent && widest > 0) {
+    throw Error("pad", "reflection needs pad < extent, got {} for extent {}", widest, extent)
+        .shape("input", x)
+        .hint("a mirror image holds extent - 1 new elements; use a smaller pad or mode replicate");
+  }
+  if (mode == PadMode::kCircular && widest > extent) {
+    throw Error("pad", "wrapping around needs pad ≤ extent, got {} for extent {}", widest, extent)
+        .shape("input", x);
+  }
+  if (mode == PadMode::kReplicate && extent == 0 && length > 0) {
+    throw Error("pad", "there is no edge to replicate in an empty axis").shape("input", x);
+  }
+  std::vector<std::int64_t> sources(static_cast<std::size_t>(length));
+  for (std::int64_t i = 0; i < length; ++i) {
+    std::int64_t at = i - pad.before;
+    if (at < 0 || at >= extent) {
+      switch (mode) {
+        case PadMode::kConstant:
+          at = -1;
+          break;
+        case PadMode::kReflect:
+          at = at < 0 ? -at : 2 * (extent - 1) - at;
+          break;
+        case PadMode::kReplicate:
+          at = at < 0 ? 0 : extent - 1;
+          break;
+        case PadMode::kCircular:
+          at = at < 0 ? at + extent : at - extent;
+          break;
+      }
+    }
+    sources[static_cast<std::size_t>(i)] = at;
+  }
+  return sources;
+}
+
+/// The tensor seen as [outer, H, W]: the last axes are padded two at a time, with one read and one
+/// write of the image.
+using Sources = std::vector<std::int64_t>;
+
+Tensor gather_grid(const Tensor& x, const Sources& rows, const Sources& columns, Real value,
+                   const Shape& shape) {
+  Tensor y = Tensor::empty(shape);
+  const std::int64_t height = static_cast<std::int64_t>(rows.size()),
+                     width = static_cast<std::int64_t>(columns.size());
+  if (y.size() == 0) return y;
+  const std::int64_t from_width = x.dim(-1), from_height = x.rank() > 1 ? x.dim(-2) : 1;
+  // The middle of a row is one straight copy.
+  std::int64_t left = 0, right = width;
+  while (left < width && columns[static_cast<std::size_t>(left)] != 0) ++left;
+  right = left;
+  while (right < width && columns[static_cast<std::size_t>(right)] == right - left) ++right;
+  const Real* from = x.data().data();
+  Real* to = y.mutable_data().data();
+  for_rows(y.size() / width, width, [&](std::int64_t i) {
+    Real* target = to + i * width;
+    const std::int64_t row = rows[static_cast<std::size_t>(i % height)];
+    if (row < 0) {
+      std::fill_n(target, width, value);
+      return;
+    }
+    const Real* source = from + (i / height * from_height + row) * from_width;
+    const auto pick = [&](std::int64_t j) {
+      const std::int64_t at = columns[static_cast<std::size_t>(j)];
+      target[j] = at < 0 ? value : source[at];
+    };
+    for (std::int64_t j = 0; j < left; ++j) pick(j);
+    copy(source, target + left, right - left);
+    for (std::int64_t j = right; j < width; ++j) pick(j);
+  });
+  return y;
+}
+
+Tensor scatter_grid(const Tensor& g, const Sources& rows, const Sources& columns,
+                    const Shape& shape) {
+  Tensor x = Tensor::zeros(shape);
+  const std::int64_t height = static_cast<std::int64_t>(rows.size()),
+                     width = static_cast<std::int64_t>(columns.size());
+  if (g.size() == 0 || x.size() == 0) return x;
+  const std::int64_t to_width = shape[-1], to_height = shape.rank() > 1 ? shape[-2] : 1;
+  const Real* from = g.data().data();
+  Real* to = x.mutable_data().data();
+  for_rows(g.size() / (height * width), height * width, [&](std::int64_t plane) {
+    for (std::int64_t i = 0; i < height; ++i) {
+      if (rows[static_cast<std::size_t>(i)] < 0) continue;
+      const Real* source = from + (plane * height + i) * width;
+      Real* target = to + (plane * to_height + rows[static_cast<std::size_t>(i)]) * to_width;
+      for (std::int64_t j = 0; j < width; ++j) {
+        const std::int64_t at = columns[static_cast<std::size_t>(j)];
+        if (at >= 0) target[at] += source[j];
+      }
+    }
+  });
+  return x;
+}
+
+/// pad and its transpose over the last two axes (rows has one entry for vectors), each the gradient
+/// of the other.
+Tensor pad_grid(const Tensor& x, const Sources& rows, const Sources& columns, Real value,
+                const Shape& shape);
+
+Tensor unpad_grid(const Tensor& g, const Sources& rows, const Sources& columns,
+                  const Shape& shape) {
+  return record("unpad", {g}, scatter_grid(g, rows, columns, shape),
+                [rows, columns, padded = g.shape()](const Tensor& h, const Needs&) -> Grads {
+                  return {pad_grid(h, rows, columns, 0, padded)};
+                });
+}
+
+Tensor pad_grid(const Tensor& x, const Sources& rows, const Sources& columns, Real value,
+                const Shape& shape) {
+  return record("pad", {x}, gather_grid(x, rows, columns, value, shape),
+                [rows, columns, from = x.shape()](const Tensor& g, const Needs&) -> Grads {
+                  return {unpad_grid(g, rows, columns, from)};
+                });
+}
+
+}  // namespace
+
+Tensor pad(const Tensor& x, const std::vector<Padding>& pads, PadMode mode, Real value) {
+  const int count = static_cast<int>(pads.size());
+  if (count > x.rank())
+    throw Error("pad", "{} pads for {} axes", count, x.rank()).shape("input", x);
+  if (count == 0) return x;
+  if (count > 2) {
+    // Axes further out are brought to the end, padded, and brought back.
+    Tensor y = pad(x, {pads.end() - 2, pads.end()}, mode, value);
+    for (int i = 0; i < count - 2; ++i) {
+      const int axis = x.rank() - count + i;
+      y = transpose(pad(transpose(y, axis, -1), {pads[static_cast<std::size_t>(i)]}, mode, value),
+                    axis, -1);
+    }
+    return y;
+  }
+  const Padding column_pad = pads.back(), row_pad = count == 2 ? pads.front() : Padding{};
+  const Sources columns = pad_sources(x.dim(-1), column_pad, mode, x);
+  const Sources rows = x.rank() > 1 ? pad_sources(x.dim(-2), row_pad, mode, x) : Sources{0};
+  Shape shape = x.shape().with(-1, static_cast<std::int64_t>(columns.size()));
+  if (x.rank() > 1) shape = shape.with(-2, static_cast<std::int64_t>(rows.size()));
+  return pad_grid(x, rows, columns, value, shape);
+}
+
+// Pixels and channels
+// --------------------------------------------------------------------------------------------------
+
+Tensor pixel_shuffle(const Tensor& x, int factor) {
+  if (x.rank() != 4 || factor < 1 || x.dim(1) % (std::int64_t{factor} * factor) != 0) {
+    throw Error("pixel_shuffle", "needs (N, C·r², H, W) with channels divisible by {}² = {}",
+                factor, std::int64_t{factor} * factor)
+        .shape("input", x, "(N, C, H, W)");
+  }
+  const std::int64_t n = x.dim(0), c = x.dim(1) / (std::int64_t{factor} * factor), h = x.dim(2),
+                     w = x.dim(3);
+  const Tensor parts = permute(reshape(x, Shape{n * c, factor, factor, h, w}), {0, 3, 1, 4, 2});
+  return reshape(parts, Shape{n, c, h * factor, w * factor});
+}
+
+Tensor pixel_unshuffle(const Tensor& x, int factor) {
+  if (x.rank() != 4 || factor < 1 || x.dim(2) % factor != 0 || x.dim(3) % factor != 0) {
+    throw Error("pixel_unshuffle", "needs (N, C, H·r, W·r) with H and W divisible by {}", factor)
+        .shape("input", x, "(N, C, H, W)");
+  }
+  const std::int64_t n = x.dim(0), c = x.dim(1), h = x.dim(2) / factor, w = x.dim(3) / factor;
+  const Tensor parts = permute(reshape(x, Shape{n * c, h, factor, w, factor}), {0, 2, 4, 1, 3});
+  return reshape(parts, Shape{n, c * factor * factor, h, w});
+}
+
+}  // namespace tapestry
