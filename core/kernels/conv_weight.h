@@ -1,0 +1,16 @@
+// The gradient of a convolution's weight as a matrix product: rows are output channels, columns (tap, input channel), and the
+// inner dimension runs over all pixels of all images.
+#ifndef TAPESTRY_CORE_KERNELS_CONV_WEIGHT_H_
+#define TAPESTRY_CORE_KERNELS_CONV_WEIGHT_H_
+
+#include "core/kernels/conv.h"
+#include "core/real.h"
+
+namespace tapestry::kernels {
+
+/// As conv_weight_grad, for shapes with at least one output pixel.
+void run_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw);
+
+}  // namespace tapestry::kernels
+
+#endif  // TAPESTRY_CORE_KERNELS_CONV_WEIGHT_H_
