@@ -1,0 +1,169 @@
+// Elementary functions on vectors, right for every argument: Highway's contributed functions state
+// ranges, and here the rest is selected in: NaN stays NaN, ±Inf gives the limit. Compiled once per
+// SIMD target, like simd-inl.h.
+#if defined(TAPESTRY_CORE_KERNELS_ELEMENTWISE_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TAPESTRY_CORE_KERNELS_ELEMENTWISE_MATH_INL_H_
+#undef TAPESTRY_CORE_KERNELS_ELEMENTWISE_MATH_INL_H_
+#else
+#define TAPESTRY_CORE_KERNELS_ELEMENTWISE_MATH_INL_H_
+#endif
+
+#include <cmath>
+#include <limits>
+
+#include <hwy/contrib/math/math-inl.h>
+
+#include "core/kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tapestry::kernels::HWY_NAMESPACE {
+
+template <class D>
+HWY_INLINE hn::Vec<D> Number(D d, double value) {
+  return hn::Set(d, static_cast<hn::TFromD<D>>(value));
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> Infinity(D d) {
+  return hn::Set(d, std::numeric_limits<hn::TFromD<D>>::infinity());
+}
+
+// Arguments between which exp is neither 0 nor Inf: ln of the largest number, and of half the
+// smallest denormal.
+template <class T>
+constexpr T kExpHigh = sizeof(T) == 4 ? T(88.72283905206835) : T(709.782712893384);
+template <class T>
+constexpr T kExpLow = sizeof(T) == 4 ? T(-103.97208) : T(-745.1332191019412);
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeExp(D d, V x) {
+  using T = hn::TFromD<D>;
+  const V high = hn::Set(d, kExpHigh<T>), low = hn::Set(d, kExpLow<T>);
+  const auto inside = hn::And(hn::Ge(x, low), hn::Le(x, high));
+  const V outside =
+      hn::IfThenElse(hn::Gt(x, high), Infinity(d), hn::IfThenZeroElse(hn::Lt(x, low), x));
+  return hn::IfThenElse(inside, hn::Exp(d, hn::IfThenElseZero(inside, x)), outside);
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeExpm1(D d, V x) {
+  using T = hn::TFromD<D>;
+  const V high = hn::Set(d, kExpHigh<T>), low = hn::Set(d, T(-40));  // below, 1 is all that is left
+  const auto inside = hn::And(hn::Ge(x, low), hn::Le(x, high));
+  const V outside = hn::IfThenElse(hn::Gt(x, high), Infinity(d),
+                                   hn::IfThenElse(hn::Lt(x, low), hn::Set(d, T(-1)), x));
+  return hn::IfThenElse(inside, hn::Expm1(d, hn::IfThenElseZero(inside, x)), outside);
+}
+
+// What log and log1p have in common: x itself at +Inf and NaN, -Inf at the pole, NaN below it.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogSpecials(D d, V x, V pole, V y) {
+  using T = hn::TFromD<D>;
+  const auto ordinary = hn::And(hn::Gt(x, pole), hn::Lt(x, Infinity(d)));
+  const V nan = hn::Set(d, std::numeric_limits<T>::quiet_NaN());
+  const V at_pole = hn::IfThenElse(hn::Eq(x, pole), hn::Neg(Infinity(d)), nan);
+  return hn::IfThenElse(ordinary, y, hn::IfThenElse(hn::Gt(x, pole), x, at_pole));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeLog(D d, V x) {
+  return LogSpecials(d, x, hn::Zero(d), hn::Log(d, x));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeLog1p(D d, V x) {
+  return LogSpecials(d, x, hn::Set(d, hn::TFromD<D>(-1)), hn::Log1p(d, x));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeTanh(D d, V x) {
+  return hn::IfThenElse(hn::Eq(x, x), hn::Tanh(d, x), x);
+}
+
+// By e^-|x| ≤ 1, so that neither side overflows and small results keep their digits.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Logistic(D d, V x) {
+  const V one = Number(d, 1);
+  const V e = SafeExp(d, hn::Neg(hn::Abs(x)));
+  return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
+}
+
+// Up to 39000 Highway reduces the argument exactly; beyond, the C library does.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeSin(D d, V x) {
+  if (hn::AllTrue(d, hn::Le(hn::Abs(x), Number(d, 39000)))) return hn::Sin(d, x);
+  return PerLane(
+      d, [](auto lane) { return std::sin(lane); }, x);
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SafeCos(D d, V x) {
+  if (hn::AllTrue(d, hn::Le(hn::Abs(x), Number(d, 39000)))) return hn::Cos(d, x);
+  return PerLane(
+      d, [](auto lane) { return std::cos(lane); }, x);
+}
+
+// WideErf and NormalCdf take double lanes. In the float build polynomials with relative error 4e-9
+// do, a fifteenth of a float's rounding; they interpolate erf(x)/x in x², and e^(t²)·erfc(t) in z =
+// (t − 3)/(t + 3), at Chebyshev points. In the double build the C library computes each lane.
+#ifdef TAPESTRY_DOUBLE
+template <class V>
+HWY_INLINE V WideErf(WideTag d, V x) {
+  return PerLane(
+      d, [](double lane) { return std::erf(lane); }, x);
+}
+template <class V>
+HWY_INLINE V NormalCdf(WideTag d, V x) {
+  return PerLane(
+      d, [](double lane) { return std::erfc(lane * -0.70710678118654752440) / 2; }, x);
+}
+#else
+template <class V, std::size_t kTerms>
+HWY_INLINE V Horner(WideTag d, V x, const double (&c)[kTerms]) {
+  V y = hn::Set(d, c[kTerms - 1]);
+  for (std::size_t i = kTerms - 1; i-- > 0;) y = hn::MulAdd(y, x, hn::Set(d, c[i]));
+  return y;
+}
+
+// erfc(t) for 0 ≤ t ≤ 10.6, where it is 8e-51; smaller results would not be floats. `minus_square`
+// is −t².
+template <class V>
+HWY_INLINE V ErfcPositive(WideTag d, V t, V minus_square) {
+  constexpr double kScaled[] = {
+      0.17900115117495294,     -0.32623356645776736,  0.24560380773745541,   -0.15011570563764355,
+      0.071665723772363588,    -0.024394883309846255, 0.0042693556153787596, 0.00071799168661016961,
+      -0.00059449599120119874, 2.609152683991233e-5,  5.4386289749331472e-5};
+  const V three = hn::Set(d, 3.0);
+  const V z = hn::Div(hn::Sub(t, three), hn::Add(t, three));
+  return hn::Mul(hn::Exp(d, minus_square), Horner(d, z, kScaled));
+}
+
+template <class V>
+HWY_INLINE V WideErf(WideTag d, V x) {
+  constexpr double kSeries[] = {
+      1.1283791658483509,   -0.37612626666720331,    0.11283594715160218,  -0.026854212010626412,
+      0.005189087423433974, -0.00080168642871658695, 7.8758750626854883e-5};
+  const V one = hn::Set(d, 1.0);
+  const V t = hn::Min(hn::Abs(x), hn::Set(d, 10.0));
+  const V square = hn::Mul(t, t);
+  const V near = hn::Mul(x, Horner(d, square, kSeries));
+  const V far = hn::CopySign(hn::Sub(one, ErfcPositive(d, t, hn::Neg(square))), x);
+  return hn::IfThenElse(hn::Eq(x, x), hn::IfThenElse(hn::Lt(t, one), near, far), x);
+}
+
+// Φ(x) = erfc(−x/√2)/2; 0 below −14.9, where x·Φ(x) is too small for a float.
+template <class V>
+HWY_INLINE V NormalCdf(WideTag d, V x) {
+  const V half = hn::Set(d, 0.5);
+  const V a = hn::Min(hn::Abs(x), hn::Set(d, 14.9));
+  const V t = hn::Mul(a, hn::Set(d, 0.70710678118654752440));
+  const V tail = hn::Mul(half, ErfcPositive(d, t, hn::Neg(hn::Mul(half, hn::Mul(a, a)))));
+  const V y = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0), tail));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -14.9)), hn::IfThenElse(hn::Eq(x, x), y, x));
+}
+#endif
+
+}  // namespace tapestry::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

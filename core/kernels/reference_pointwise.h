@@ -1,0 +1,71 @@
+// Naive twins of the kernels in elementwise.h, reduce.h, normalize.h, softmax.h and optimizer.h:
+// one loop each, computed wider than Real. They are the readable definitions, and what the tests
+// compare with.
+#ifndef TAPESTRY_CORE_KERNELS_REFERENCE_POINTWISE_H_
+#define TAPESTRY_CORE_KERNELS_REFERENCE_POINTWISE_H_
+
+#include <cstdint>
+
+#include "core/kernels/elementwise.h"
+#include "core/real.h"
+
+namespace tapestry::kernels::reference {
+
+void neg(const Real* x, Real* y, std::int64_t n);
+void abs(const Real* x, Real* y, std::int64_t n);
+void sign(const Real* x, Real* y, std::int64_t n);
+void square(const Real* x, Real* y, std::int64_t n);
+void reciprocal(const Real* x, Real* y, std::int64_t n);
+void sqrt(const Real* x, Real* y, std::int64_t n);
+void rsqrt(const Real* x, Real* y, std::int64_t n);
+void exp(const Real* x, Real* y, std::int64_t n);
+void log(const Real* x, Real* y, std::int64_t n);
+void log1p(const Real* x, Real* y, std::int64_t n);
+void sin(const Real* x, Real* y, std::int64_t n);
+void cos(const Real* x, Real* y, std::int64_t n);
+void tanh(const Real* x, Real* y, std::int64_t n);
+void erf(const Real* x, Real* y, std::int64_t n);
+void sigmoid(const Real* x, Real* y, std::int64_t n);
+void log_sigmoid(const Real* x, Real* y, std::int64_t n);
+void relu(const Real* x, Real* y, std::int64_t n);
+void gelu(const Real* x, Real* y, std::int64_t n);
+void gelu_tanh(const Real* x, Real* y, std::int64_t n);
+void silu(const Real* x, Real* y, std::int64_t n);
+void mish(const Real* x, Real* y, std::int64_t n);
+void softsign(const Real* x, Real* y, std::int64_t n);
+void hardsigmoid(const Real* x, Real* y, std::int64_t n);
+void hardswish(const Real* x, Real* y, std::int64_t n);
+
+void affine(const Real* x, Real* y, std::int64_t n, Real scale, Real shift);
+void pow(const Real* x, Real* y, std::int64_t n, Real exponent);
+void leaky_relu(const Real* x, Real* y, std::int64_t n, Real slope);
+void elu(const Real* x, Real* y, std::int64_t n, Real alpha, Real scale);
+void softplus(const Real* x, Real* y, std::int64_t n, Real beta, Real threshold);
+void clamp(const Real* x, Real* y, std::int64_t n, Real low, Real high);
+
+void tanh_grad(const Real* g, const Real* y, Real* dx, std::int64_t n);
+void sigmoid_grad(const Real* g, const Real* y, Real* dx, std::int64_t n);
+void relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
+void leaky_relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real slope);
+void clamp_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real low, Real high,
+                bool bounds);
+void elu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real alpha, Real scale);
+void gelu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
+void gelu_tanh_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
+void silu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
+void softplus_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real beta,
+                   Real threshold);
+
+void add(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void sub(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void mul(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void div(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void pow(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void maximum(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void minimum(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void larger_share(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+void where(const Rows& c, const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+
+}  // namespace tapestry::kernels::reference
+
+#endif  // TAPESTRY_CORE_KERNELS_REFERENCE_POINTWISE_H_
