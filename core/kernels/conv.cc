@@ -7,12 +7,14 @@
 
 namespace tapestry::kernels {
 
-void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias, Real* y) {
+void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
+                  Real* y) {
   if (shape.y_size() == 0) return;
   run_stencil(forward_stencil(shape), x, weight, bias, y);
 }
 
-void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, const Real* bias, Real* dx) {
+void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, const Real* bias,
+                     Real* dx) {
   if (shape.x_size() == 0) return;
   run_stencil(input_grad_stencil(shape), g, weight, bias, dx);
 }

@@ -36,7 +36,8 @@ Stencil forward_stencil(const ConvShape& s) {
       const auto same = std::find_if(st.planes.begin(), st.planes.end(), [&](const Plane& p) {
         return p.row0 == plane.row0 && p.column0 == plane.column0;
       });
-      pass.taps.push_back({same - st.planes.begin(), y / s.stride_h, x / s.stride_w, a * s.kernel_w + b});
+      pass.taps.push_back(
+          {same - st.planes.begin(), y / s.stride_h, x / s.stride_w, a * s.kernel_w + b});
       if (same == st.planes.end()) st.planes.push_back(plane);
     }
   }
@@ -62,10 +63,12 @@ Stencil input_grad_stencil(const ConvShape& s) {
   st.weight_row = s.kernel_h * s.kernel_w;
   st.weight_channel = st.out_channels * st.weight_row;
 
-  // Row y of dx, padding included (y = row + padding), is q · stride + r. Tap a reaches it from row q − t of g, where
-  // a · dilation = t · stride + r. The grid holds all q that some row of dx has.
-  const std::int64_t q0 = s.padding_h / s.stride_h, q1 = (s.height - 1 + s.padding_h) / s.stride_h + 1;
-  const std::int64_t p0 = s.padding_w / s.stride_w, p1 = (s.width - 1 + s.padding_w) / s.stride_w + 1;
+  // Row y of dx, padding included (y = row + padding), is q · stride + r. Tap a reaches it from row
+  // q − t of g, where a · dilation = t · stride + r. The grid holds all q that some row of dx has.
+  const std::int64_t q0 = s.padding_h / s.stride_h,
+                     q1 = (s.height - 1 + s.padding_h) / s.stride_h + 1;
+  const std::int64_t p0 = s.padding_w / s.stride_w,
+                     p1 = (s.width - 1 + s.padding_w) / s.stride_w + 1;
   st.rows = q1 - q0;
   st.columns = p1 - p0;
   st.planes = {{q0 - st.reach_h, p0 - st.reach_w}};
@@ -84,7 +87,8 @@ Stencil input_grad_stencil(const ConvShape& s) {
         for (std::int64_t b = 0; b < s.kernel_w; ++b) {
           const std::int64_t y = a * s.dilation_h, x = b * s.dilation_w;
           if (y % s.stride_h != r || x % s.stride_w != c) continue;
-          pass.taps.push_back({0, st.reach_h - y / s.stride_h, st.reach_w - x / s.stride_w, a * s.kernel_w + b});
+          pass.taps.push_back(
+              {0, st.reach_h - y / s.stride_h, st.reach_w - x / s.stride_w, a * s.kernel_w + b});
         }
       }
       st.passes.push_back(std::move(pass));
@@ -97,7 +101,8 @@ namespace {
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// What a tile reads for one block of channels should stay in a 32 KB first-level cache while all rows of the result use it.
+// What a tile reads for one block of channels should stay in a 32 KB first-level cache while all
+// rows of the result use it.
 constexpr std::int64_t kTileBytes = 24 << 10;
 // Packed planes of one unit of work: with weights and results, in a 512 KB second-level cache.
 constexpr std::int64_t kPlaneBytes = 192 << 10;
@@ -107,12 +112,14 @@ constexpr std::int64_t kPanelBytes = 192 << 10;
 constexpr std::int64_t kChunkWork = 500'000;
 constexpr std::int64_t kLine = 64 / sizeof(Real);  // numbers in a cache line
 
-/// Everything about a stencil that does not depend on the numbers: which rows make a unit, which channels a block, where
-/// every vector reads and writes.
+/// Everything about a stencil that does not depend on the numbers: which rows make a unit, which
+/// channels a block, where every vector reads and writes.
 class Plan {
  public:
   explicit Plan(const Stencil& st)
-      : st_(st), tile_(tile_shape()), cut_(st.out_channels, tile_.max_rows),
+      : st_(st),
+        tile_(tile_shape()),
+        cut_(st.out_channels, tile_.max_rows),
         vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))) {
     choose_channels();
     choose_layout();
@@ -129,19 +136,24 @@ class Plan {
 
     const std::int64_t units = st_.images * st_.groups * bands_;
     const std::int64_t work = std::max<std::int64_t>(weights * band_rows_ * st_.columns, 1);
-    // Few units (one small image, say) are cut once more, by output channels; each part packs the planes for itself.
-    const std::int64_t parts = std::clamp<std::int64_t>(std::min(8 / units, work / (2 * kChunkWork)), 1, cut_.count);
-    parallel_for(units * parts, ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
-      Scratch<Real> planes(direct_ ? 1 : plane_block_ + tile_.lanes);
-      for (std::int64_t unit = begin; unit < end; ++unit) {
-        const std::int64_t part = unit % parts, band = unit / parts % bands_, plane = unit / parts / bands_;
-        const std::int64_t group = plane % st_.groups;
-        run_unit({source + plane * st_.in_channels * st_.in_h * st_.in_w, packed_weight.data() + group * weights,
-                  bias == nullptr ? nullptr : bias + group * st_.out_channels,
-                  result + plane * st_.out_channels * st_.out_h * st_.out_w, planes.data(), band,
-                  cut_.count * part / parts, cut_.count * (part + 1) / parts});
-      }
-    });
+    // Few units (one small image, say) are cut once more, by output channels; each part packs the
+    // planes for itself.
+    const std::int64_t parts =
+        std::clamp<std::int64_t>(std::min(8 / units, work / (2 * kChunkWork)), 1, cut_.count);
+    parallel_for(
+        units * parts, ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
+          Scratch<Real> planes(direct_ ? 1 : plane_block_ + tile_.lanes);
+          for (std::int64_t unit = begin; unit < end; ++unit) {
+            const std::int64_t part = unit % parts, band = unit / parts % bands_,
+                               plane = unit / parts / bands_;
+            const std::int64_t group = plane % st_.groups;
+            run_unit({source + plane * st_.in_channels * st_.in_h * st_.in_w,
+                      packed_weight.data() + group * weights,
+                      bias == nullptr ? nullptr : bias + group * st_.out_channels,
+                      result + plane * st_.out_channels * st_.out_h * st_.out_w, planes.data(),
+                      band, cut_.count * part / parts, cut_.count * (part + 1) / parts});
+          }
+        });
   }
 
  private:
@@ -156,7 +168,8 @@ class Plan {
 
   void choose_channels() {
     const std::int64_t pixels = vectors_ * tile_.lanes;
-    std::int64_t lines = 0;  // cache lines that one channel adds to a tile, rows of all planes counted once
+    std::int64_t lines =
+        0;  // cache lines that one channel adds to a tile, rows of all planes counted once
     for (std::size_t plane = 0; plane < st_.planes.size(); ++plane) {
       std::vector<std::int64_t> rows;
       for (const Pass& pass : st_.passes) {
@@ -168,28 +181,36 @@ class Plan {
       rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
       lines += static_cast<std::int64_t>(rows.size()) * (ceil_div(pixels, kLine) + 1);
     }
-    const std::int64_t most = std::max<std::int64_t>(kTileBytes / 64 / std::max<std::int64_t>(lines, 1), 1);
+    const std::int64_t most =
+        std::max<std::int64_t>(kTileBytes / 64 / std::max<std::int64_t>(lines, 1), 1);
     const std::int64_t blocks = ceil_div(st_.in_channels, most);
-    channels_ = std::max<std::int64_t>(ceil_div(st_.in_channels, std::max<std::int64_t>(blocks, 1)), 1);
+    channels_ =
+        std::max<std::int64_t>(ceil_div(st_.in_channels, std::max<std::int64_t>(blocks, 1)), 1);
   }
 
   void choose_layout() {
     width_ = st_.columns + st_.reach_w;
     const Plane& first = st_.planes.front();
-    // Planes whose distance is a multiple of 4096 bytes share the same few sets of the first-level cache (64 sets, 8 ways).
+    // Planes whose distance is a multiple of 4096 bytes share the same few sets of the first-level
+    // cache (64 sets, 8 ways).
     const std::int64_t lines = st_.in_h * st_.in_w / kLine;
-    const std::int64_t sets = 64 / std::gcd<std::int64_t, std::int64_t>(std::max<std::int64_t>(lines, 1), 64);
-    direct_ = st_.planes.size() == 1 && st_.in_step_h == 1 && st_.in_step_w == 1 && first.row0 == 0 &&
-              first.column0 == 0 && width_ == st_.in_w && st_.rows + st_.reach_h == st_.in_h &&
+    const std::int64_t sets =
+        64 / std::gcd<std::int64_t, std::int64_t>(std::max<std::int64_t>(lines, 1), 64);
+    direct_ = st_.planes.size() == 1 && st_.in_step_h == 1 && st_.in_step_w == 1 &&
+              first.row0 == 0 && first.column0 == 0 && width_ == st_.in_w &&
+              st_.rows + st_.reach_h == st_.in_h &&
               (st_.rows - 1) * width_ + st_.columns >= tile_.lanes && 4 * sets >= channels_ &&
               channels_ * st_.in_h * st_.in_w < (std::int64_t{1} << 31);
   }
 
   void choose_bands() {
     const auto planes = static_cast<std::int64_t>(st_.planes.size());
-    const std::int64_t row_bytes = channels_ * planes * width_ * static_cast<std::int64_t>(sizeof(Real));
-    // Rows that several units need are packed several times; at least as many new ones as repeated ones.
-    band_rows_ = std::max(kPlaneBytes / row_bytes - st_.reach_h, std::max<std::int64_t>(st_.reach_h, 2));
+    const std::int64_t row_bytes =
+        channels_ * planes * width_ * static_cast<std::int64_t>(sizeof(Real));
+    // Rows that several units need are packed several times; at least as many new ones as repeated
+    // ones.
+    band_rows_ =
+        std::max(kPlaneBytes / row_bytes - st_.reach_h, std::max<std::int64_t>(st_.reach_h, 2));
     // Enough units for every thread to be busy to the end.
     const std::int64_t wanted = ceil_div(32, st_.images * st_.groups);
     band_rows_ = std::min(band_rows_, std::max<std::int64_t>(ceil_div(st_.rows, wanted), 4));
@@ -202,8 +223,8 @@ class Plan {
     plane_block_ = channels_ * planes * pitch_;
   }
 
-  // Vectors may run along rows (and be cut at the end of each), or along the whole plane (and compute the padding between
-  // rows too, to no use). Whichever needs fewer.
+  // Vectors may run along rows (and be cut at the end of each), or along the whole plane (and
+  // compute the padding between rows too, to no use). Whichever needs fewer.
   void place_slots() {
     const std::int64_t lanes = tile_.lanes;
     std::int64_t count = 0;
@@ -216,15 +237,18 @@ class Plan {
         if (row0 >= row1) continue;
         const std::int64_t columns = pass.column1 - pass.column0;
         const std::int64_t by_row = (row1 - row0) * ceil_div(columns, lanes);
-        const std::int64_t begin = row0 * width_ + pass.column0, end = (row1 - 1) * width_ + pass.column1;
+        const std::int64_t begin = row0 * width_ + pass.column0,
+                           end = (row1 - 1) * width_ + pass.column1;
         if (by_row <= ceil_div(end - begin, lanes)) {
           for (std::int64_t row = row0; row < row1; ++row) {
             for (std::int64_t at = pass.column0; at < pass.column1; at += lanes) {
-              place(pass, band, row * width_ + at, row * width_ + std::min(at + lanes, pass.column1));
+              place(pass, band, row * width_ + at,
+                    row * width_ + std::min(at + lanes, pass.column1));
             }
           }
         } else {
-          for (std::int64_t at = begin; at < end; at += lanes) place(pass, band, at, std::min(at + lanes, end));
+          for (std::int64_t at = begin; at < end; at += lanes)
+            place(pass, band, at, std::min(at + lanes, end));
         }
         count = static_cast<std::int64_t>(slots_.size());
       }
@@ -242,7 +266,8 @@ class Plan {
     // The tensor itself must not be read beyond its last pixel.
     if (direct_) in = std::min(in, (st_.rows - 1) * width_ + st_.columns - lanes);
     const auto out = [&](std::int64_t at) {
-      return (at / width_ * st_.out_step_h + pass.offset_h) * st_.out_w + at % width_ * st_.out_step_w + pass.offset_w;
+      return (at / width_ * st_.out_step_h + pass.offset_h) * st_.out_w +
+             at % width_ * st_.out_step_w + pass.offset_w;
     };
     const auto valid = [&](std::int64_t at) {
       return at >= begin && at < end && at % width_ >= pass.column0 && at % width_ < pass.column1;
@@ -268,14 +293,17 @@ class Plan {
   void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
     const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st_.in_channels, 1), channels_);
     const auto passes = static_cast<std::int64_t>(st_.passes.size());
-    const std::int64_t group_weights = st_.out_channels * st_.weight_row > st_.in_channels * st_.weight_channel
-                                           ? st_.out_channels * st_.weight_row
-                                           : st_.in_channels * st_.weight_channel;
+    const std::int64_t group_weights =
+        st_.out_channels * st_.weight_row > st_.in_channels * st_.weight_channel
+            ? st_.out_channels * st_.weight_row
+            : st_.in_channels * st_.weight_channel;
     const std::int64_t items = st_.groups * passes * blocks;
-    const std::int64_t grain = std::max<std::int64_t>(20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1), 1);
+    const std::int64_t grain =
+        std::max<std::int64_t>(20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1), 1);
     parallel_for(items, grain, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t block = item % blocks, p = item / blocks % passes, group = item / blocks / passes;
+        const std::int64_t block = item % blocks, p = item / blocks % passes,
+                           group = item / blocks / passes;
         const Pass& pass = st_.passes[static_cast<std::size_t>(p)];
         const auto taps = static_cast<std::int64_t>(pass.taps.size());
         const std::int64_t channel0 = block * channels_;
@@ -284,17 +312,21 @@ class Plan {
         Scratch<std::int32_t> offsets(depth);
         std::int64_t k = 0;
         for (std::int64_t c = 0; k < depth; ++c) {
-          for (const Tap& tap : pass.taps) offsets[k++] = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
+          for (const Tap& tap : pass.taps)
+            offsets[k++] = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
         }
-        pack_panels(weight + group * group_weights + channel0 * st_.weight_channel, st_.weight_row, offsets.data(), depth,
-                    cut_, 0, cut_.count, packed + group * weights + weight_begin(p) + st_.out_channels * channel0 * taps);
+        pack_panels(
+            weight + group * group_weights + channel0 * st_.weight_channel, st_.weight_row,
+            offsets.data(), depth, cut_, 0, cut_.count,
+            packed + group * weights + weight_begin(p) + st_.out_channels * channel0 * taps);
       }
     });
   }
 
   std::int64_t weight_begin(std::int64_t p) const {
     std::int64_t taps = 0;
-    for (std::int64_t i = 0; i < p; ++i) taps += static_cast<std::int64_t>(st_.passes[static_cast<std::size_t>(i)].taps.size());
+    for (std::int64_t i = 0; i < p; ++i)
+      taps += static_cast<std::int64_t>(st_.passes[static_cast<std::size_t>(i)].taps.size());
     return taps * st_.out_channels * st_.in_channels;
   }
 
@@ -303,7 +335,8 @@ class Plan {
     const std::int64_t row0 = unit.band * band_rows_;
     for (std::int64_t c0 = 0; c0 == 0 || c0 < st_.in_channels; c0 += channels_) {
       const std::int64_t channels = std::min(channels_, st_.in_channels - c0);
-      if (!direct_) pack_planes(unit.source + c0 * st_.in_h * st_.in_w, channels, row0, unit.planes);
+      if (!direct_)
+        pack_planes(unit.source + c0 * st_.in_h * st_.in_w, channels, row0, unit.planes);
       for (std::size_t p = 0; p < st_.passes.size(); ++p) {
         const Pass& pass = st_.passes[p];
         const auto taps = static_cast<std::int64_t>(pass.taps.size());
@@ -311,7 +344,8 @@ class Plan {
         TileJob job;
         job.rows = st_.out_channels;
         job.depth = channels * taps;
-        job.a = unit.weight + weight_begin(static_cast<std::int64_t>(p)) + st_.out_channels * c0 * taps;
+        job.a =
+            unit.weight + weight_begin(static_cast<std::int64_t>(p)) + st_.out_channels * c0 * taps;
         job.b = direct_ ? unit.source + c0 * pitch_ + row0 * width_ : unit.planes;
         job.slots = slots_.data() + slot_begin_[index];
         job.slot_count = slot_begin_[index + 1] - slot_begin_[index];
@@ -320,7 +354,8 @@ class Plan {
         std::int64_t k = 0;
         for (std::int64_t c = 0; c < channels; ++c) {
           for (const Tap& tap : pass.taps) {
-            offsets[k++] = static_cast<std::int32_t>((c * planes + tap.plane) * pitch_ + tap.dy * width_ + tap.dx);
+            offsets[k++] = static_cast<std::int32_t>((c * planes + tap.plane) * pitch_ +
+                                                     tap.dy * width_ + tap.dx);
           }
         }
         job.offsets = offsets.data();
@@ -328,9 +363,12 @@ class Plan {
         job.c_stride = st_.out_h * st_.out_w;
         job.accumulate = c0 > 0;
         job.row_bias = unit.bias;
-        const std::int64_t bytes = cut_.max_height() * job.depth * static_cast<std::int64_t>(sizeof(Real));
-        const std::int64_t panels = std::max<std::int64_t>(kPanelBytes / std::max<std::int64_t>(bytes, 1), 1);
-        for (job.first_panel = unit.first_panel; job.first_panel < unit.last_panel; job.first_panel += panels) {
+        const std::int64_t bytes =
+            cut_.max_height() * job.depth * static_cast<std::int64_t>(sizeof(Real));
+        const std::int64_t panels =
+            std::max<std::int64_t>(kPanelBytes / std::max<std::int64_t>(bytes, 1), 1);
+        for (job.first_panel = unit.first_panel; job.first_panel < unit.last_panel;
+             job.first_panel += panels) {
           job.last_panel = std::min(unit.last_panel, job.first_panel + panels);
           run_tiles(job);
         }
@@ -344,9 +382,11 @@ class Plan {
       for (const Plane& plane : st_.planes) {
         // Columns [first, last) come from the source, the others are padding.
         const std::int64_t step = st_.in_step_w;
-        const std::int64_t first = std::clamp<std::int64_t>(plane.column0 >= 0 ? 0 : ceil_div(-plane.column0, step), 0, width_);
-        const std::int64_t last =
-            std::clamp<std::int64_t>(plane.column0 >= st_.in_w ? 0 : ceil_div(st_.in_w - plane.column0, step), first, width_);
+        const std::int64_t first = std::clamp<std::int64_t>(
+            plane.column0 >= 0 ? 0 : ceil_div(-plane.column0, step), 0, width_);
+        const std::int64_t last = std::clamp<std::int64_t>(
+            plane.column0 >= st_.in_w ? 0 : ceil_div(st_.in_w - plane.column0, step), first,
+            width_);
         for (std::int64_t row = 0; row < plane_rows_; ++row) {
           Real* out = to + row * width_;
           const std::int64_t y = (row0 + row) * st_.in_step_h + plane.row0;
@@ -385,7 +425,8 @@ class Plan {
 
 }  // namespace
 
-void run_stencil(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias, Real* result) {
+void run_stencil(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
+                 Real* result) {
   Plan(stencil).run(source, weight, bias, result);
 }
 

@@ -1,5 +1,6 @@
-// The form in which forward convolution and the gradient of the input become the same computation: a stencil of stride 1 over
-// a few planes, the products of which run through the tiles of gemm_tile.h without im2col.
+// The form in which forward convolution and the gradient of the input become the same computation:
+// a stencil of stride 1 over a few planes, the products of which run through the tiles of
+// gemm_tile.h without im2col.
 #ifndef TAPESTRY_CORE_KERNELS_CONV_STENCIL_H_
 #define TAPESTRY_CORE_KERNELS_CONV_STENCIL_H_
 
@@ -13,31 +14,37 @@ namespace tapestry::kernels {
 
 // Note [Convolution without im2col]
 // ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-// im2col copies every pixel once for each tap of the kernel. Here it is copied at most once: into a plane with its padding
-// around it. In such a plane with rows of `width` numbers, output pixel (i, j) reads tap (a, b) at (i + a) · width + (j + b):
-// a constant away from its own place i · width + j. So the "row of B" for channel c and tap (a, b) is the plane itself, read
-// from a different offset, and a table of offsets, one for each k = (channel, tap), is all that a tile needs.
+// im2col copies every pixel once for each tap of the kernel. Here it is copied at most once: into a
+// plane with its padding around it. In such a plane with rows of `width` numbers, output pixel (i,
+// j) reads tap (a, b) at (i + a) · width + (j + b): a constant away from its own place i · width +
+// j. So the "row of B" for channel c and tap (a, b) is the plane itself, read from a different
+// offset, and a table of offsets, one for each k = (channel, tap), is all that a tile needs.
 //
-// - Stride s (forward): rows and columns are dealt out over s × s planes by their remainder mod s, after which every tap is a
+// - Stride s (forward): rows and columns are dealt out over s × s planes by their remainder mod s,
+// after which every tap is a
 //   stride-1 tap of one plane.
-// - Stride s (input gradient): pixels of dx with equal remainder mod s use the same subset of taps and read g with stride 1:
+// - Stride s (input gradient): pixels of dx with equal remainder mod s use the same subset of taps
+// and read g with stride 1:
 //   one pass for each remainder ("polyphase"). No product with an inserted zero is ever formed.
 // - Padding 0, stride 1: the tensor itself serves as the plane, nothing is copied.
 
-/// Reads packed pixel (row + dy, column + dx) of a plane, times weight number `weight` of a (channel, channel) pair.
+/// Reads packed pixel (row + dy, column + dx) of a plane, times weight number `weight` of a
+/// (channel, channel) pair.
 struct Tap {
   std::int64_t plane, dy, dx, weight;
 };
 
-/// The pixels of the result that use the same taps: those in rows [row0, row1) × columns [column0, column1) of the stencil's
-/// grid, which go to (row · step_h + offset_h, column · step_w + offset_w) of the result.
+/// The pixels of the result that use the same taps: those in rows [row0, row1) × columns [column0,
+/// column1) of the stencil's grid, which go to (row · step_h + offset_h, column · step_w +
+/// offset_w) of the result.
 struct Pass {
   std::vector<Tap> taps;
   std::int64_t row0, row1, column0, column1;
   std::int64_t offset_h, offset_w;
 };
 
-/// Packed pixel (i, j) of a plane is source pixel (i · step_h + row0, j · step_w + column0), or 0 outside.
+/// Packed pixel (i, j) of a plane is source pixel (i · step_h + row0, j · step_w + column0), or 0
+/// outside.
 struct Plane {
   std::int64_t row0, column0;
 };
@@ -58,8 +65,10 @@ struct Stencil {
 Stencil forward_stencil(const ConvShape& shape);
 Stencil input_grad_stencil(const ConvShape& shape);
 
-/// result = stencil applied to source with `weight`, plus bias (one number per output channel, or null).
-void run_stencil(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias, Real* result);
+/// result = stencil applied to source with `weight`, plus bias (one number per output channel, or
+/// null).
+void run_stencil(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
+                 Real* result);
 
 }  // namespace tapestry::kernels
 

@@ -12,20 +12,28 @@ namespace {
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Pixels in one block of the sum: 256 × 16 numbers of x are 16 KB, half a first-level cache; and no register sums more terms.
+// Pixels in one block of the sum: 256 × 16 numbers of x are 16 KB, half a first-level cache; and no
+// register sums more terms.
 constexpr std::int64_t kPixels = 256;
 // Packed x and g of one batch of work, shared by all threads: a few MB of the third-level cache.
 constexpr std::int64_t kBatchBytes = 2 << 20;
 constexpr std::int64_t kPanelBytes = 128 << 10;  // of packed g, used in turn: second-level cache
 constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
 
-/// dw[o, tap, c] = Σ_pixels g[o, pixel] · x[pixel + tap, c]. x is copied with its padding into rows of (column, channel), where
-/// the channels of a tap are one run in memory, and those of neighboring taps follow each other.
+/// dw[o, tap, c] = Σ_pixels g[o, pixel] · x[pixel + tap, c]. x is copied with its padding into rows
+/// of (column, channel), where the channels of a tap are one run in memory, and those of
+/// neighboring taps follow each other.
 class WeightGrad {
  public:
   explicit WeightGrad(const ConvShape& s)
-      : s_(s), tile_(tile_shape()), inputs_(s.channels / s.groups), outputs_(s.out_channels / s.groups), out_h_(s.out_h()),
-        out_w_(s.out_w()), cut_(outputs_, tile_.max_rows), vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
+      : s_(s),
+        tile_(tile_shape()),
+        inputs_(s.channels / s.groups),
+        outputs_(s.out_channels / s.groups),
+        out_h_(s.out_h()),
+        out_w_(s.out_w()),
+        cut_(outputs_, tile_.max_rows),
+        vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
         width_((out_w_ - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1) {
     choose_batches();
     place_slots();
@@ -34,7 +42,8 @@ class WeightGrad {
     for (std::int64_t n = 0; n < batch_images_; ++n) {
       for (std::int64_t i = 0; i < band_rows_; ++i) {
         for (std::int64_t j = 0; j < out_w_; ++j) {
-          *at++ = static_cast<std::int32_t>(n * image_ + (i * s_.stride_h * width_ + j * s_.stride_w) * inputs_);
+          *at++ = static_cast<std::int32_t>(n * image_ +
+                                            (i * s_.stride_h * width_ + j * s_.stride_w) * inputs_);
         }
       }
     }
@@ -49,7 +58,8 @@ class WeightGrad {
       bool first = true;
       for (std::int64_t n = 0; n < s_.n; n += batch_images_) {
         for (std::int64_t row = 0; row < out_h_; row += band_rows_) {
-          const Batch batch{group, n, std::min(batch_images_, s_.n - n), row, std::min(band_rows_, out_h_ - row)};
+          const Batch batch{group, n, std::min(batch_images_, s_.n - n), row,
+                            std::min(band_rows_, out_h_ - row)};
           pack(batch, g, x, packed_g.data(), packed_x.data());
           multiply(batch, packed_g.data(), packed_x.data(), sums.data(), columns, !first);
           first = false;
@@ -67,46 +77,60 @@ class WeightGrad {
 
   void choose_batches() {
     const std::int64_t reach = (s_.kernel_h - 1) * s_.dilation_h + 1;
-    const std::int64_t row = (s_.stride_h * width_ * inputs_ + out_w_ * outputs_) * static_cast<std::int64_t>(sizeof(Real));
+    const std::int64_t row = (s_.stride_h * width_ * inputs_ + out_w_ * outputs_) *
+                             static_cast<std::int64_t>(sizeof(Real));
     band_rows_ = std::clamp<std::int64_t>(kBatchBytes / row - reach / s_.stride_h, 1, out_h_);
     // Bands of whole pixel blocks where there are several.
-    if (band_rows_ < out_h_) band_rows_ = std::max(band_rows_, std::min(out_h_, ceil_div(kPixels, out_w_)));
+    if (band_rows_ < out_h_)
+      band_rows_ = std::max(band_rows_, std::min(out_h_, ceil_div(kPixels, out_w_)));
     band_rows_ = ceil_div(out_h_, ceil_div(out_h_, band_rows_));
     const std::int64_t rows = (band_rows_ - 1) * s_.stride_h + reach;
     image_ = rows * width_ * inputs_;
-    const std::int64_t bytes = (image_ + band_rows_ * out_w_ * outputs_) * static_cast<std::int64_t>(sizeof(Real));
-    batch_images_ = band_rows_ < out_h_ ? 1 : std::clamp<std::int64_t>(kBatchBytes / bytes, 1, s_.n);
+    const std::int64_t bytes =
+        (image_ + band_rows_ * out_w_ * outputs_) * static_cast<std::int64_t>(sizeof(Real));
+    batch_images_ =
+        band_rows_ < out_h_ ? 1 : std::clamp<std::int64_t>(kBatchBytes / bytes, 1, s_.n);
   }
 
-  // Vectors along (tap column, channel) when the taps of a row follow each other, else along the channels of one tap.
+  // Vectors along (tap column, channel) when the taps of a row follow each other, else along the
+  // channels of one tap.
   void place_slots() {
     const std::int64_t run = s_.dilation_w == 1 ? s_.kernel_w * inputs_ : inputs_;
     for (std::int64_t a = 0; a < s_.kernel_h; ++a) {
       for (std::int64_t b = 0; b < (s_.dilation_w == 1 ? 1 : s_.kernel_w); ++b) {
         for (std::int64_t at = 0; at < run; at += tile_.lanes) {
           const auto slot = static_cast<std::int64_t>(slots_.size());
-          slots_.push_back({(a * s_.dilation_h * width_ + b * s_.dilation_w) * inputs_ + at, slot * tile_.lanes, nullptr});
+          slots_.push_back({(a * s_.dilation_h * width_ + b * s_.dilation_w) * inputs_ + at,
+                            slot * tile_.lanes, nullptr});
           for (std::int64_t l = at; l < at + tile_.lanes; ++l) {
             const std::int64_t column = l / inputs_ + b, channel = l % inputs_;
-            lane_weight_.push_back(l < run ? (channel * s_.kernel_h + a) * s_.kernel_w + column : -1);
+            lane_weight_.push_back(l < run ? (channel * s_.kernel_h + a) * s_.kernel_w + column
+                                           : -1);
           }
         }
       }
     }
   }
 
-  void pack(const Batch& batch, const Real* g, const Real* x, Real* packed_g, Real* packed_x) const {
-    const std::int64_t x_rows = (batch.rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
+  void pack(const Batch& batch, const Real* g, const Real* x, Real* packed_g,
+            Real* packed_x) const {
+    const std::int64_t x_rows =
+        (batch.rows - 1) * s_.stride_h + (s_.kernel_h - 1) * s_.dilation_h + 1;
     const std::int64_t items = batch.images * x_rows;
     const std::int64_t depth = batch.rows * out_w_;  // pixels of an image of the batch
     const std::int64_t row = width_ * inputs_ + batch.rows * out_w_ * outputs_ / x_rows;
     parallel_for(items, ceil_div(20'000, row), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t item = begin; item < end; ++item) {
         const std::int64_t n = item / x_rows, r = item % x_rows;
-        pack_x_row(x + ((batch.image + n) * s_.channels + batch.group * inputs_) * s_.height * s_.width,
-                   batch.row * s_.stride_h + r - s_.padding_h, packed_x + n * image_ + r * width_ * inputs_);
+        pack_x_row(
+            x + ((batch.image + n) * s_.channels + batch.group * inputs_) * s_.height * s_.width,
+            batch.row * s_.stride_h + r - s_.padding_h,
+            packed_x + n * image_ + r * width_ * inputs_);
         // An image's panels of g are dealt out over its rows of x.
-        const Real* from = g + (((batch.image + n) * s_.out_channels + batch.group * outputs_) * out_h_ + batch.row) * out_w_;
+        const Real* from =
+            g +
+            (((batch.image + n) * s_.out_channels + batch.group * outputs_) * out_h_ + batch.row) *
+                out_w_;
         for (std::int64_t p = cut_.count * r / x_rows; p < cut_.count * (r + 1) / x_rows; ++p) {
           pack_g_panel(from, p, n * depth, depth, batch.pixels(out_w_), packed_g);
         }
@@ -123,18 +147,20 @@ class WeightGrad {
     const std::int64_t last = std::clamp(s_.width + s_.padding_w, first, width_);
     std::fill(to, to + first * inputs_, Real(0));
     if (last > first) {
-      transpose(image + y * s_.width + first - s_.padding_w, s_.height * s_.width, inputs_, last - first,
-                to + first * inputs_, inputs_);
+      transpose(image + y * s_.width + first - s_.padding_w, s_.height * s_.width, inputs_,
+                last - first, to + first * inputs_, inputs_);
     }
     std::fill(to + last * inputs_, to + width_ * inputs_, Real(0));
   }
 
-  // Pixels [k0, k0 + depth) of a batch of `pixels`, rows of panel p. Blocks of kPixels follow each other, each with all panels.
-  void pack_g_panel(const Real* from, std::int64_t p, std::int64_t k0, std::int64_t depth, std::int64_t pixels,
-                    Real* packed) const {
+  // Pixels [k0, k0 + depth) of a batch of `pixels`, rows of panel p. Blocks of kPixels follow each
+  // other, each with all panels.
+  void pack_g_panel(const Real* from, std::int64_t p, std::int64_t k0, std::int64_t depth,
+                    std::int64_t pixels, Real* packed) const {
     const std::int64_t i = cut_.begin(p), rows = cut_.height(p);
     for (std::int64_t k = k0; k < k0 + depth;) {
-      const std::int64_t block = k / kPixels * kPixels, block_depth = std::min(kPixels, pixels - block);
+      const std::int64_t block = k / kPixels * kPixels,
+                         block_depth = std::min(kPixels, pixels - block);
       const std::int64_t count = std::min(k0 + depth, block + block_depth) - k;
       transpose(from + i * out_h_ * out_w_ + (k - k0), out_h_ * out_w_, rows, count,
                 packed + block * outputs_ + i * block_depth + (k - block) * rows, rows);
@@ -142,15 +168,18 @@ class WeightGrad {
     }
   }
 
-  void multiply(const Batch& batch, const Real* packed_g, const Real* packed_x, Real* sums, std::int64_t columns,
-                bool accumulate) const {
+  void multiply(const Batch& batch, const Real* packed_g, const Real* packed_x, Real* sums,
+                std::int64_t columns, bool accumulate) const {
     const std::int64_t pixels = batch.pixels(out_w_);
     const std::int64_t tiles = ceil_div(static_cast<std::int64_t>(slots_.size()), vectors_);
-    const std::int64_t bytes = cut_.max_height() * kPixels * static_cast<std::int64_t>(sizeof(Real));
+    const std::int64_t bytes =
+        cut_.max_height() * kPixels * static_cast<std::int64_t>(sizeof(Real));
     const std::int64_t panels = std::clamp<std::int64_t>(kPanelBytes / bytes, 1, cut_.count);
     const std::int64_t rows = ceil_div(cut_.count, panels);
-    const std::int64_t work = pixels * std::min(outputs_, panels * cut_.max_height()) * vectors_ * tile_.lanes;
-    const std::int64_t share = std::clamp<std::int64_t>(std::max(ceil_div(tiles * rows, 16), ceil_div(kChunkWork, work)), 1, tiles);
+    const std::int64_t work =
+        pixels * std::min(outputs_, panels * cut_.max_height()) * vectors_ * tile_.lanes;
+    const std::int64_t share = std::clamp<std::int64_t>(
+        std::max(ceil_div(tiles * rows, 16), ceil_div(kChunkWork, work)), 1, tiles);
     const std::int64_t shares = ceil_div(tiles, share);
     parallel_for(rows * shares, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t unit = begin; unit < end; ++unit) {
@@ -161,7 +190,8 @@ class WeightGrad {
         job.last_panel = std::min(cut_.count, job.first_panel + panels);
         job.b = packed_x;
         job.slots = slots_.data() + first;
-        job.slot_count = std::min(share * vectors_, static_cast<std::int64_t>(slots_.size()) - first);
+        job.slot_count =
+            std::min(share * vectors_, static_cast<std::int64_t>(slots_.size()) - first);
         job.c = sums;
         job.c_stride = columns;
         for (std::int64_t k = 0; k < pixels; k += kPixels) {
@@ -175,7 +205,8 @@ class WeightGrad {
     });
   }
 
-  // A cut band has fewer rows than offsets_ was made for; with one image in the batch the table is still right.
+  // A cut band has fewer rows than offsets_ was made for; with one image in the batch the table is
+  // still right.
   const std::int32_t* block_offsets(const Batch&) const { return offsets_.data(); }
 
   void unpack(const Real* sums, std::int64_t columns, Real* dw) const {
@@ -198,12 +229,15 @@ class WeightGrad {
   std::int64_t band_rows_ = 1, batch_images_ = 1;
   std::int64_t image_ = 0;  // numbers of packed x per image of a batch
   std::vector<Slot> slots_;
-  std::vector<std::int64_t> lane_weight_;  // which weight of an output channel each lane of each slot is, or -1
-  std::vector<std::int32_t> offsets_;      // of each pixel of a batch in packed x
+  std::vector<std::int64_t>
+      lane_weight_;  // which weight of an output channel each lane of each slot is, or -1
+  std::vector<std::int32_t> offsets_;  // of each pixel of a batch in packed x
 };
 
 }  // namespace
 
-void run_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw) { WeightGrad(shape).run(g, x, dw); }
+void run_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {
+  WeightGrad(shape).run(g, x, dw);
+}
 
 }  // namespace tapestry::kernels

@@ -1,5 +1,5 @@
-// The gradient of a convolution's weight as a matrix product: rows are output channels, columns (tap, input channel), and the
-// inner dimension runs over all pixels of all images.
+// The gradient of a convolution's weight as a matrix product: rows are output channels, columns
+// (tap, input channel), and the inner dimension runs over all pixels of all images.
 #ifndef TAPESTRY_CORE_KERNELS_CONV_WEIGHT_H_
 #define TAPESTRY_CORE_KERNELS_CONV_WEIGHT_H_
 

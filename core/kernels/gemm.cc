@@ -12,17 +12,22 @@ namespace {
 
 // Note [Blocking]
 // ~~~~~~~~~~~~~~~
-// After K. Goto and R. van de Geijn (2008). A tile of C needs a panel of A (rows × depth) and some columns of B (depth × columns).
-// - kDepth: 384 × 16 columns × 4 bytes = 24 KB of B stay in a 32 KB first-level cache while all panels of A go by; deeper blocks
-//   would push it out, shallower ones load and store C more often (12 loads and stores for 12 · 384 multiply-adds here).
-//   It also bounds the rounding error: sums run over one block in a register, then block by block.
-// - kPanelBytes: the panels of A that are used in turn, 192 KB, leave room in a 512 KB second-level cache.
+// After K. Goto and R. van de Geijn (2008). A tile of C needs a panel of A (rows × depth) and some
+// columns of B (depth × columns).
+// - kDepth: 384 × 16 columns × 4 bytes = 24 KB of B stay in a 32 KB first-level cache while all
+// panels of A go by; deeper blocks
+//   would push it out, shallower ones load and store C more often (12 loads and stores for 12 · 384
+//   multiply-adds here). It also bounds the rounding error: sums run over one block in a register,
+//   then block by block.
+// - kPanelBytes: the panels of A that are used in turn, 192 KB, leave room in a 512 KB second-level
+// cache.
 // - kColumns: packed B is at most 384 × 4096 × 4 bytes = 6 MB, a part of the third-level cache.
 constexpr std::int64_t kDepth = 384 * 4 / sizeof(Real);
 constexpr std::int64_t kPanelBytes = 192 << 10;
 constexpr std::int64_t kColumns = 4096 * 4 / sizeof(Real);
 
-// A chunk of work takes at least this many multiply-adds, about 10 µs on one core: waking a thread costs 1-5 µs.
+// A chunk of work takes at least this many multiply-adds, about 10 µs on one core: waking a thread
+// costs 1-5 µs.
 constexpr std::int64_t kChunkWork = 500'000;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -31,15 +36,17 @@ void fill(const GemmShape& s, Real* c) {
   if (s.accumulate) return;
   for (std::int64_t i = 0; i < s.m; ++i) {
     for (std::int64_t j = 0; j < s.n; ++j) {
-      c[i * s.ldc + j] = (s.row_bias != nullptr ? s.row_bias[i] : 0) + (s.column_bias != nullptr ? s.column_bias[j] : 0);
+      c[i * s.ldc + j] = (s.row_bias != nullptr ? s.row_bias[i] : 0) +
+                         (s.column_bias != nullptr ? s.column_bias[j] : 0);
     }
   }
 }
 
-/// Few rows of A against B stored by columns (or the mirror image): both lie along k, so vectors run along k and nothing is
-/// packed. `flip`: the roles of A and B are exchanged.
+/// Few rows of A against B stored by columns (or the mirror image): both lie along k, so vectors
+/// run along k and nothing is packed. `flip`: the roles of A and B are exchanged.
 void few_rows(const GemmShape& s, const Real* a, const Real* b, Real* c, bool flip) {
-  DotJob job{s.m, s.n, s.k, a, s.lda, b, s.ldb, c, s.ldc, 1, s.accumulate, s.row_bias, s.column_bias};
+  DotJob job{s.m,   s.n, s.k,          a,          s.lda,        b, s.ldb, c,
+             s.ldc, 1,   s.accumulate, s.row_bias, s.column_bias};
   if (flip) {
     job = {s.n, s.m, s.k, b, s.ldb, a, s.lda, c, 1, s.ldc, s.accumulate, s.column_bias, s.row_bias};
   }
@@ -54,18 +61,27 @@ void few_rows(const GemmShape& s, const Real* a, const Real* b, Real* c, bool fl
   });
 }
 
-/// The general case: C = A·B block by block, A and B packed where that pays. C(i, j) is c[i · ldc + j · c_column].
+/// The general case: C = A·B block by block, A and B packed where that pays. C(i, j) is c[i · ldc +
+/// j · c_column].
 class Blocks {
  public:
   Blocks(const GemmShape& shape, const Real* a, const Real* b, Real* c, std::int64_t c_column)
-      : s_(shape), a_(a), b_(b), c_(c), c_column_(c_column), tile_(tile_shape()), cut_(s_.m, tile_.max_rows),
-        width_(tile_vectors(cut_.max_height())), columns_(width_ * tile_.lanes),
+      : s_(shape),
+        a_(a),
+        b_(b),
+        c_(c),
+        c_column_(c_column),
+        tile_(tile_shape()),
+        cut_(s_.m, tile_.max_rows),
+        width_(tile_vectors(cut_.max_height())),
+        columns_(width_ * tile_.lanes),
         // Packing A costs about one cycle per number, using it n / 16 cycles.
         pack_a_(s_.transpose_a || s_.n > 8 * columns_),
-        // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all of B in cache, that is
-        // cheaper than a copy.
+        // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all
+        // of B in cache, that is cheaper than a copy.
         pack_b_(s_.transpose_b || s_.n < tile_.lanes || s_.ldb > (std::int64_t{1} << 31) / kDepth ||
-                (s_.m > 4 * tile_.max_rows && s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) > (64 << 10))) {}
+                (s_.m > 4 * tile_.max_rows &&
+                 s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) > (64 << 10))) {}
 
   void run() {
     const std::int64_t blocks = ceil_div(s_.k, kDepth);
@@ -88,21 +104,24 @@ class Blocks {
     for (std::int64_t j0 = 0; j0 < s_.n; j0 += kColumns) {
       const std::int64_t n = std::min(kColumns, s_.n - j0);
       place_slots(n);
-      for (std::int64_t k0 = 0; k0 < s_.k; k0 += depth_) block(j0, n, k0, std::min(depth_, s_.k - k0));
+      for (std::int64_t k0 = 0; k0 < s_.k; k0 += depth_)
+        block(j0, n, k0, std::min(depth_, s_.k - k0));
     }
   }
 
  private:
-  // One slot for each vector of columns. The last may be cut short; packed B is padded with zeros there, and unpacked B is
-  // read further left instead, so that nothing beyond the matrix is touched.
+  // One slot for each vector of columns. The last may be cut short; packed B is padded with zeros
+  // there, and unpacked B is read further left instead, so that nothing beyond the matrix is
+  // touched.
   void place_slots(std::int64_t n) {
     const std::int64_t count = ceil_div(n, tile_.lanes), rest = n % tile_.lanes;
     std::int32_t* cut_lanes = lanes_ + tile_.lanes;
-    for (std::int64_t l = 0; l < tile_.lanes; ++l) lanes_[l] = static_cast<std::int32_t>(l * c_column_);
+    for (std::int64_t l = 0; l < tile_.lanes; ++l)
+      lanes_[l] = static_cast<std::int32_t>(l * c_column_);
     for (std::int64_t s = 0; s < count; ++s) {
       const std::int64_t j = s * tile_.lanes;
-      slots_[s] = {pack_b_ ? s / width_ * columns_ * depth_ + s % width_ * tile_.lanes : j, j * c_column_,
-                   c_column_ == 1 ? nullptr : lanes_};
+      slots_[s] = {pack_b_ ? s / width_ * columns_ * depth_ + s % width_ * tile_.lanes : j,
+                   j * c_column_, c_column_ == 1 ? nullptr : lanes_};
     }
     if (rest == 0) return;
     Slot& last = slots_[count - 1];
@@ -124,8 +143,9 @@ class Blocks {
     const std::int64_t panels_a = std::clamp<std::int64_t>(kPanelBytes / bytes, 1, cut_.count);
     const std::int64_t blocks_a = ceil_div(cut_.count, panels_a);
     const std::int64_t work = columns_ * depth * std::min(s_.m, panels_a * cut_.max_height());
-    const std::int64_t share = std::clamp<std::int64_t>(ceil_div(panels_b * blocks_a, 16), ceil_div(kChunkWork, work),
-                                                        std::max<std::int64_t>(panels_b, ceil_div(kChunkWork, work)));
+    const std::int64_t share =
+        std::clamp<std::int64_t>(ceil_div(panels_b * blocks_a, 16), ceil_div(kChunkWork, work),
+                                 std::max<std::int64_t>(panels_b, ceil_div(kChunkWork, work)));
     const std::int64_t blocks_b = ceil_div(panels_b, share);
     parallel_for(blocks_a * blocks_b, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t unit = begin; unit < end; ++unit) {
@@ -151,14 +171,17 @@ class Blocks {
     });
   }
 
-  void pack(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth, std::int64_t panels_b) {
+  void pack(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth,
+            std::int64_t panels_b) {
     const std::int64_t a_items = pack_a_ ? cut_.count : 0, b_items = pack_b_ ? panels_b : 0;
     const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, pack_b_ ? columns_ : 0);
-    const std::int64_t grain = ceil_div(20'000, std::max<std::int64_t>(row * depth, 1));  // numbers in a chunk: ≥ 5 µs
+    const std::int64_t grain =
+        ceil_div(20'000, std::max<std::int64_t>(row * depth, 1));  // numbers in a chunk: ≥ 5 µs
     parallel_for(a_items + b_items, grain, [&](std::int64_t begin, std::int64_t end) {
       if (begin < a_items) {
         const Real* from = a_ + (s_.transpose_a ? k0 * s_.lda : k0);
-        pack_panels(from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? a_offsets_ : nullptr, depth, cut_, begin, std::min(end, a_items), packed_a_);
+        pack_panels(from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? a_offsets_ : nullptr, depth,
+                    cut_, begin, std::min(end, a_items), packed_a_);
       }
       for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items; ++p) {
         pack_columns(j0 + p * columns_, std::min(columns_, n - p * columns_), k0, depth,
@@ -168,7 +191,8 @@ class Blocks {
   }
 
   // to[k · columns_ + j] = B(k0 + k, j0 + j), zero for j ≥ n.
-  void pack_columns(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth, Real* to) const {
+  void pack_columns(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth,
+                    Real* to) const {
     if (!s_.transpose_b) {
       const Real* from = b_ + k0 * s_.ldb + j0;
       for (std::int64_t k = 0; k < depth; ++k, from += s_.ldb, to += columns_) {
@@ -178,7 +202,8 @@ class Blocks {
       return;
     }
     transpose(b_ + j0 * s_.ldb + k0, s_.ldb, n, depth, to, columns_);
-    for (std::int64_t k = 0; n < columns_ && k < depth; ++k) std::fill(to + k * columns_ + n, to + (k + 1) * columns_, Real(0));
+    for (std::int64_t k = 0; n < columns_ && k < depth; ++k)
+      std::fill(to + k * columns_ + n, to + (k + 1) * columns_, Real(0));
   }
 
   const GemmShape& s_;
@@ -229,8 +254,15 @@ void gemm(const GemmShape& shape, const Real* a, const Real* b, Real* c) {
   if (s.n < tile_shape().lanes && s.n < s.m) {
     // Cᵀ = Bᵀ·Aᵀ: vectors run along the longer side.
     fill(s, c);
-    const GemmShape mirror{.m = s.n, .n = s.m, .k = s.k, .transpose_a = !s.transpose_b, .transpose_b = !s.transpose_a,
-                           .lda = s.ldb, .ldb = s.lda, .ldc = 1, .accumulate = true};
+    const GemmShape mirror{.m = s.n,
+                           .n = s.m,
+                           .k = s.k,
+                           .transpose_a = !s.transpose_b,
+                           .transpose_b = !s.transpose_a,
+                           .lda = s.ldb,
+                           .ldb = s.lda,
+                           .ldc = 1,
+                           .accumulate = true};
     return Blocks(mirror, b, a, c, s.ldc).run();
   }
   Blocks(s, a, b, c, 1).run();
@@ -243,12 +275,13 @@ void gemm_batched(const GemmShape& shape, std::span<const GemmOperands> batch) {
     for (const GemmOperands& item : batch) gemm(shape, item.a, item.b, item.c);
     return;
   }
-  parallel_for(static_cast<std::int64_t>(batch.size()), ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const GemmOperands& item = batch[static_cast<std::size_t>(i)];
-      gemm(shape, item.a, item.b, item.c);
-    }
-  });
+  parallel_for(static_cast<std::int64_t>(batch.size()), ceil_div(kChunkWork, work),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const GemmOperands& item = batch[static_cast<std::size_t>(i)];
+                   gemm(shape, item.a, item.b, item.c);
+                 }
+               });
 }
 
 }  // namespace tapestry::kernels

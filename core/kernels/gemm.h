@@ -9,20 +9,23 @@
 
 namespace tapestry::kernels {
 
-/// What a product is made of. A is (m, k), B (k, n), C (m, n), row-major with `ld…` numbers from one row to the next;
-/// 0 means "no gap". With transpose_a, A is stored as (k, m); with transpose_b, B as (n, k).
+/// What a product is made of. A is (m, k), B (k, n), C (m, n), row-major with `ld…` numbers from
+/// one row to the next; 0 means "no gap". With transpose_a, A is stored as (k, m); with
+/// transpose_b, B as (n, k).
 struct GemmShape {
   std::int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
   std::int64_t lda = 0, ldb = 0, ldc = 0;
-  bool accumulate = false;             // C += A·B; else C = A·B + biases
-  const Real* row_bias = nullptr;      // m numbers, one for each row of C
-  const Real* column_bias = nullptr;   // n numbers, one for each column of C
+  bool accumulate = false;            // C += A·B; else C = A·B + biases
+  const Real* row_bias = nullptr;     // m numbers, one for each row of C
+  const Real* column_bias = nullptr;  // n numbers, one for each column of C
 };
 
-/// C = A·B + biases, or C += A·B. C must not overlap A or B. Any extent may be 0; k = 0 gives the start values.
+/// C = A·B + biases, or C += A·B. C must not overlap A or B. Any extent may be 0; k = 0 gives the
+/// start values.
 ///
-/// Error of each element ≤ 2·√k·2⁻²⁴·Σ|a·b| in float, in practice: sums run in blocks of at most 384.
+/// Error of each element ≤ 2·√k·2⁻²⁴·Σ|a·b| in float, in practice: sums run in blocks of at most
+/// 384.
 void gemm(const GemmShape& shape, const Real* a, const Real* b, Real* c);
 
 /// The operands of one product of a batch.

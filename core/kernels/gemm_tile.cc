@@ -2,13 +2,13 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/gemm_tile.cc"
-#include <hwy/foreach_target.h>  // must come before highway.h
-#include <hwy/highway.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
+
+#include <hwy/foreach_target.h>  // must come before highway.h
+#include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace tapestry::kernels::HWY_NAMESPACE {
@@ -18,9 +18,10 @@ using D = hn::ScalableTag<Real>;
 using V = hn::Vec<D>;
 constexpr std::size_t kLanes = hn::MaxLanes(D());
 
-// Registers: accumulators (rows × vectors), one row of b (vectors), one broadcast of a. 6 × 2 fills 15 of 16 and needs 8 loads
-// for 12 multiply-adds, 8 × 3 fills 28 of 32 and needs 11 for 24. Processors finish two multiply-adds per cycle with latency 4,
-// so at least 8 accumulators must be in flight; hence the wide tiles for few rows.
+// Registers: accumulators (rows × vectors), one row of b (vectors), one broadcast of a. 6 × 2 fills
+// 15 of 16 and needs 8 loads for 12 multiply-adds, 8 × 3 fills 28 of 32 and needs 11 for 24.
+// Processors finish two multiply-adds per cycle with latency 4, so at least 8 accumulators must be
+// in flight; hence the wide tiles for few rows.
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
 constexpr int kMaxRows = 8, kAccumulators = 24, kMaxVectors = 8;
 #else
@@ -38,7 +39,8 @@ struct Tile {
 };
 
 // Lane by lane, where a vector of the result is not a run in memory.
-HWY_NOINLINE void Scatter(const Tile& tile, const Slot& slot, const Real* sums, int rows, int row_step) {
+HWY_NOINLINE void Scatter(const Tile& tile, const Slot& slot, const Real* sums, int rows,
+                          int row_step) {
   const TileJob& job = *tile.job;
   for (int i = 0; i < rows; ++i, sums += row_step) {
     Real* row = tile.c + i * job.c_stride + slot.out;
@@ -49,7 +51,8 @@ HWY_NOINLINE void Scatter(const Tile& tile, const Slot& slot, const Real* sums, 
       if (job.accumulate) {
         row[lane] += sums[l];
       } else {
-        row[lane] = sums[l] + bias + (job.column_bias != nullptr ? job.column_bias[slot.out + lane] : 0);
+        row[lane] =
+            sums[l] + bias + (job.column_bias != nullptr ? job.column_bias[slot.out + lane] : 0);
       }
     }
   }
@@ -66,7 +69,8 @@ HWY_INLINE void Store(const Tile& tile, const V (&acc)[kRows][kVectors]) {
     HWY_UNROLL(8)
     for (int i = 0; i < kRows; ++i) {
       HWY_UNROLL(8)
-      for (int j = 0; j < kVectors; ++j) hn::Store(acc[i][j], d, sums + (i * kVectors + j) * kLanes);
+      for (int j = 0; j < kVectors; ++j)
+        hn::Store(acc[i][j], d, sums + (i * kVectors + j) * kLanes);
     }
     for (int j = 0; j < kVectors; ++j) {
       Scatter(tile, tile.slots[j], sums + j * kLanes, kRows, static_cast<int>(kVectors * kLanes));
@@ -150,7 +154,8 @@ constexpr std::array<TileFunction, kMaxVectors> Row(std::integer_sequence<int, k
   return {Pick<kRows, kVectors + 1, kPacked>()...};
 }
 template <bool kPacked, int... kRows>
-constexpr std::array<std::array<TileFunction, kMaxVectors>, kMaxRows> Table(std::integer_sequence<int, kRows...>) {
+constexpr std::array<std::array<TileFunction, kMaxVectors>, kMaxRows> Table(
+    std::integer_sequence<int, kRows...>) {
   return {Row<kRows + 1, kPacked>(std::make_integer_sequence<int, kMaxVectors>())...};
 }
 constexpr auto kPackedTiles = Table<true>(std::make_integer_sequence<int, kMaxRows>());
@@ -166,9 +171,11 @@ void RunTiles(const TileJob& job) {
     const std::int64_t vectors = std::min(width, job.slot_count - s);
     for (std::int64_t p = job.first_panel; p < last; ++p) {
       const std::int64_t i = cut.begin(p);
-      const Tile tile{&job, job.a + i * (job.a_stride == 0 ? job.depth : job.a_stride), job.slots + s,
-                      job.c + i * job.c_stride, job.row_bias == nullptr ? nullptr : job.row_bias + i};
-      table[static_cast<std::size_t>(cut.height(p) - 1)][static_cast<std::size_t>(vectors - 1)](tile);
+      const Tile tile{&job, job.a + i * (job.a_stride == 0 ? job.depth : job.a_stride),
+                      job.slots + s, job.c + i * job.c_stride,
+                      job.row_bias == nullptr ? nullptr : job.row_bias + i};
+      table[static_cast<std::size_t>(cut.height(p) - 1)][static_cast<std::size_t>(vectors - 1)](
+          tile);
     }
   }
 }
@@ -235,9 +242,10 @@ void RunDots(const DotJob& job) {
   if (job.rows - i == 1) RunDotRows<1>(job, i);
 }
 
-// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers, the rest one by one.
-void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns, Real* to,
-               std::int64_t to_stride) {
+// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers, the
+// rest one by one.
+void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
+               Real* to, std::int64_t to_stride) {
   std::int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
   if constexpr (sizeof(Real) == 4) {
@@ -248,7 +256,8 @@ void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, st
       std::int64_t k = 0;
       for (; k + 4 <= columns; k += 4) {
         const auto r0 = hn::LoadU(d, in + k), r1 = hn::LoadU(d, in + from_stride + k);
-        const auto r2 = hn::LoadU(d, in + 2 * from_stride + k), r3 = hn::LoadU(d, in + 3 * from_stride + k);
+        const auto r2 = hn::LoadU(d, in + 2 * from_stride + k),
+                   r3 = hn::LoadU(d, in + 3 * from_stride + k);
         const auto low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
         const auto low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
         hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, out + k * to_stride);
@@ -269,7 +278,8 @@ void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, st
 }
 
 template <int kRows>
-void PackPanel(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth, Real* packed) {
+void PackPanel(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
+               std::int64_t depth, Real* packed) {
   for (std::int64_t k = 0; k < depth; ++k) {
     const Real* from = source + offsets[k];
     for (int i = 0; i < kRows; ++i) packed[i] = from[i * row_stride];
@@ -282,15 +292,17 @@ constexpr auto PackTable(std::integer_sequence<int, kRows...>) {
   return std::array{&PackPanel<kRows + 1>...};
 }
 
-void PackPanels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth,
-                const PanelCut& cut, std::int64_t first, std::int64_t last, Real* packed) {
+void PackPanels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
+                std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
+                Real* packed) {
   constexpr auto kTable = PackTable(std::make_integer_sequence<int, kMaxRows>());
   for (std::int64_t p = first; p < last; ++p) {
     const std::int64_t i = cut.begin(p), rows = cut.height(p);
     if (offsets == nullptr) {
       Transpose(source + i * row_stride, row_stride, rows, depth, packed + i * depth, rows);
     } else {
-      kTable[static_cast<std::size_t>(rows - 1)](source + i * row_stride, row_stride, offsets, depth, packed + i * depth);
+      kTable[static_cast<std::size_t>(rows - 1)](source + i * row_stride, row_stride, offsets,
+                                                 depth, packed + i * depth);
     }
   }
 }
@@ -313,12 +325,13 @@ HWY_EXPORT(ShapeVectors);
 
 void run_tiles(const TileJob& job) { HWY_DYNAMIC_DISPATCH(RunTiles)(job); }
 void run_dots(const DotJob& job) { HWY_DYNAMIC_DISPATCH(RunDots)(job); }
-void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth,
-                 const PanelCut& cut, std::int64_t first, std::int64_t last, Real* packed) {
+void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
+                 std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
+                 Real* packed) {
   HWY_DYNAMIC_DISPATCH(PackPanels)(source, row_stride, offsets, depth, cut, first, last, packed);
 }
-void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns, Real* to,
-               std::int64_t to_stride) {
+void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
+               Real* to, std::int64_t to_stride) {
   HWY_DYNAMIC_DISPATCH(Transpose)(from, from_stride, rows, columns, to, to_stride);
 }
 TileShape tile_shape() { return HWY_DYNAMIC_DISPATCH(Shape)(); }

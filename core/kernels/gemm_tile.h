@@ -1,6 +1,7 @@
-// The inner loop of every matrix product and every convolution here: a small block ("tile") of the result is kept in registers
-// while its whole inner dimension streams by. What differs between GEMM, convolution and their gradients is only where the
-// numbers lie, and that is what a TileJob describes.
+// The inner loop of every matrix product and every convolution here: a small block ("tile") of the
+// result is kept in registers while its whole inner dimension streams by. What differs between
+// GEMM, convolution and their gradients is only where the numbers lie, and that is what a TileJob
+// describes.
 #ifndef TAPESTRY_CORE_KERNELS_GEMM_TILE_H_
 #define TAPESTRY_CORE_KERNELS_GEMM_TILE_H_
 
@@ -10,21 +11,25 @@
 
 namespace tapestry::kernels {
 
-/// One vector's worth of columns of the result: where its first lane reads, and where its lanes are to be written.
+/// One vector's worth of columns of the result: where its first lane reads, and where its lanes are
+/// to be written.
 struct Slot {
-  std::int64_t in;            // relative to TileJob::b
-  std::int64_t out;           // relative to the start of a row of c
-  const std::int32_t* lanes;  // nullptr: lane l goes to out + l; else to out + lanes[l], nowhere if lanes[l] < 0
+  std::int64_t in;   // relative to TileJob::b
+  std::int64_t out;  // relative to the start of a row of c
+  const std::int32_t*
+      lanes;  // nullptr: lane l goes to out + l; else to out + lanes[l], nowhere if lanes[l] < 0
 };
 
-/// c(i, out(s, l)) = start(i) + Σ_k a(i, k) · b[slots[s].in + offsets[k] + l]  for rows i, slots s, lanes l, k < depth.
+/// c(i, out(s, l)) = start(i) + Σ_k a(i, k) · b[slots[s].in + offsets[k] + l]  for rows i, slots s,
+/// lanes l, k < depth.
 ///
-/// The sum runs in the order of k in one accumulator per element, whatever the tile shape: how work is split never changes bits.
+/// The sum runs in the order of k in one accumulator per element, whatever the tile shape: how work
+/// is split never changes bits.
 struct TileJob {
   std::int64_t rows = 0;   // rows of a and c, cut into panels by PanelCut
   std::int64_t depth = 0;  // K
-  // Row panels: a(i, k) of a panel of r rows is panel[k · r + i], panels one after the other. With a_stride != 0 instead
-  // a[i · a_stride + k], the matrix as it lies in memory.
+  // Row panels: a(i, k) of a panel of r rows is panel[k · r + i], panels one after the other. With
+  // a_stride != 0 instead a[i · a_stride + k], the matrix as it lies in memory.
   const Real* a = nullptr;
   std::int64_t a_stride = 0;
   const Real* b = nullptr;
@@ -33,13 +38,15 @@ struct TileJob {
   std::int64_t slot_count = 0;
   Real* c = nullptr;
   std::int64_t c_stride = 0;
-  bool accumulate = false;              // start = what c holds
-  const Real* row_bias = nullptr;       // else start = row_bias[i]
-  const Real* column_bias = nullptr;    // else start = column_bias[out + lane], only for slots without a lane table
+  bool accumulate = false;         // start = what c holds
+  const Real* row_bias = nullptr;  // else start = row_bias[i]
+  const Real* column_bias =
+      nullptr;  // else start = column_bias[out + lane], only for slots without a lane table
   std::int64_t first_panel = 0, last_panel = -1;  // the panels to do, -1 = all
 };
 
-/// How many rows and vectors a tile has, so that accumulators and operands just fit the registers of the target in use.
+/// How many rows and vectors a tile has, so that accumulators and operands just fit the registers
+/// of the target in use.
 struct TileShape {
   std::int64_t lanes;     // numbers in a vector
   std::int64_t max_rows;  // rows of the largest tile
@@ -48,13 +55,16 @@ TileShape tile_shape();
 /// Most vectors that a tile of `rows` rows can hold.
 std::int64_t tile_vectors(std::int64_t rows);
 
-/// Cuts rows into the fewest panels of nearly equal height, at most max_rows: 64 = 9 × 6 + 2 × 5, so that no tile is left thin.
+/// Cuts rows into the fewest panels of nearly equal height, at most max_rows: 64 = 9 × 6 + 2 × 5,
+/// so that no tile is left thin.
 struct PanelCut {
   PanelCut(std::int64_t rows, std::int64_t max_rows)
       : count(rows == 0 ? 0 : (rows + max_rows - 1) / max_rows),
         low(count == 0 ? 0 : rows / count),
         tall(count == 0 ? 0 : rows % count) {}
-  std::int64_t begin(std::int64_t panel) const { return panel * low + (panel < tall ? panel : tall); }
+  std::int64_t begin(std::int64_t panel) const {
+    return panel * low + (panel < tall ? panel : tall);
+  }
   std::int64_t height(std::int64_t panel) const { return low + (panel < tall ? 1 : 0); }
   std::int64_t max_height() const { return low + (tall > 0 ? 1 : 0); }
   std::int64_t count, low, tall;  // the first `tall` panels have low + 1 rows
@@ -62,17 +72,20 @@ struct PanelCut {
 
 void run_tiles(const TileJob& job);
 
-/// Packs rows [cut.begin(first), cut.begin(last)) of a(i, k) = source[i · row_stride + offsets[k]] into the panels of TileJob::a;
-/// `packed` is where panel 0 begins. offsets = nullptr means offsets[k] = k.
-void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets, std::int64_t depth,
-                 const PanelCut& cut, std::int64_t first, std::int64_t last, Real* packed);
+/// Packs rows [cut.begin(first), cut.begin(last)) of a(i, k) = source[i · row_stride + offsets[k]]
+/// into the panels of TileJob::a; `packed` is where panel 0 begins. offsets = nullptr means
+/// offsets[k] = k.
+void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
+                 std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
+                 Real* packed);
 
 /// to[k · to_stride + i] = from[i · from_stride + k] for i < rows, k < columns.
-void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns, Real* to,
-               std::int64_t to_stride);
+void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
+               Real* to, std::int64_t to_stride);
 
-/// y(i, j) = start + Σ_k a[i · a_stride + k] · b[j · b_stride + k], vectors running along k: for few rows and many columns.
-/// start is c if accumulate, else row_bias[i] + column_bias[j], each 0 if null. y(i, j) is c[i · c_row + j · c_column].
+/// y(i, j) = start + Σ_k a[i · a_stride + k] · b[j · b_stride + k], vectors running along k: for
+/// few rows and many columns. start is c if accumulate, else row_bias[i] + column_bias[j], each 0
+/// if null. y(i, j) is c[i · c_row + j · c_column].
 struct DotJob {
   std::int64_t rows, columns, depth;
   const Real* a;

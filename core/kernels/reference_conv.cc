@@ -7,7 +7,8 @@
 namespace tapestry::kernels::reference {
 namespace {
 
-/// Calls visit(index into x, index into w, index into y) for every product that convolution is made of.
+/// Calls visit(index into x, index into w, index into y) for every product that convolution is made
+/// of.
 template <class Visit>
 void each_product(const ConvShape& s, Visit visit) {
   const std::int64_t inputs = s.channels / s.groups, outputs = s.out_channels / s.groups;
@@ -15,7 +16,8 @@ void each_product(const ConvShape& s, Visit visit) {
   for (std::int64_t n = 0; n < s.n; ++n) {
     for (std::int64_t o = 0; o < s.out_channels; ++o) {
       for (std::int64_t c = 0; c < inputs; ++c) {
-        const std::int64_t x_plane = n * s.channels + o / outputs * inputs + c, w_plane = o * inputs + c;
+        const std::int64_t x_plane = n * s.channels + o / outputs * inputs + c,
+                           w_plane = o * inputs + c;
         for (std::int64_t i = 0; i < out_h; ++i) {
           for (std::int64_t j = 0; j < out_w; ++j) {
             const std::int64_t y = ((n * s.out_channels + o) * out_h + i) * out_w + j;
@@ -25,7 +27,8 @@ void each_product(const ConvShape& s, Visit visit) {
               for (std::int64_t b = 0; b < s.kernel_w; ++b) {
                 const std::int64_t column = j * s.stride_w + b * s.dilation_w - s.padding_w;
                 if (column < 0 || column >= s.width) continue;
-                visit((x_plane * s.height + row) * s.width + column, (w_plane * s.kernel_h + a) * s.kernel_w + b, y);
+                visit((x_plane * s.height + row) * s.width + column,
+                      (w_plane * s.kernel_h + a) * s.kernel_w + b, y);
               }
             }
           }
@@ -39,7 +42,8 @@ void round(const std::vector<double>& sums, Real* out) {
   std::transform(sums.begin(), sums.end(), out, [](double sum) { return static_cast<Real>(sum); });
 }
 
-std::vector<double> start(std::int64_t images, std::int64_t channels, std::int64_t pixels, const Real* bias) {
+std::vector<double> start(std::int64_t images, std::int64_t channels, std::int64_t pixels,
+                          const Real* bias) {
   std::vector<double> sums(static_cast<std::size_t>(images * channels * pixels));
   for (std::size_t i = 0; bias != nullptr && i < sums.size(); ++i) {
     sums[i] = bias[static_cast<std::int64_t>(i) / pixels % channels];
@@ -49,7 +53,8 @@ std::vector<double> start(std::int64_t images, std::int64_t channels, std::int64
 
 }  // namespace
 
-void conv_forward(const ConvShape& s, const Real* x, const Real* weight, const Real* bias, Real* y) {
+void conv_forward(const ConvShape& s, const Real* x, const Real* weight, const Real* bias,
+                  Real* y) {
   std::vector<double> sums = start(s.n, s.out_channels, s.out_h() * s.out_w(), bias);
   each_product(s, [&](std::int64_t ix, std::int64_t iw, std::int64_t iy) {
     sums[static_cast<std::size_t>(iy)] += static_cast<double>(x[ix]) * weight[iw];
@@ -57,7 +62,8 @@ void conv_forward(const ConvShape& s, const Real* x, const Real* weight, const R
   round(sums, y);
 }
 
-void conv_input_grad(const ConvShape& s, const Real* g, const Real* weight, const Real* bias, Real* dx) {
+void conv_input_grad(const ConvShape& s, const Real* g, const Real* weight, const Real* bias,
+                     Real* dx) {
   std::vector<double> sums = start(s.n, s.channels, s.height * s.width, bias);
   each_product(s, [&](std::int64_t ix, std::int64_t iw, std::int64_t iy) {
     sums[static_cast<std::size_t>(ix)] += static_cast<double>(g[iy]) * weight[iw];

@@ -1,12 +1,12 @@
 #include "core/kernels/simd_info.h"
 
-#include <hwy/highway.h>
-#include <hwy/targets.h>
-
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
+
+#include <hwy/highway.h>
+#include <hwy/targets.h>
 
 namespace tapestry::kernels {
 namespace {
@@ -23,8 +23,8 @@ void use(std::int64_t target) {
 }
 
 std::string unknown(std::string_view name, std::string_view source) {
-  std::string text = "simd: " + std::string(source) + " asks for the target \"" + std::string(name) +
-                     "\", but this build on this processor has";
+  std::string text = "simd: " + std::string(source) + " asks for the target \"" +
+                     std::string(name) + "\", but this build on this processor has";
   const char* separator = " ";
   for (const std::string& target : simd_targets()) {
     text += separator + target;
@@ -43,7 +43,8 @@ bool force(std::string_view name) {
   return false;
 }
 
-// Applied while the program starts, before any kernel runs; a wrong name is kept until simd_target() can report it.
+// Applied while the program starts, before any kernel runs; a wrong name is kept until
+// simd_target() can report it.
 const char* apply_environment() {
   const char* name = std::getenv("TAPESTRY_SIMD");
   return name == nullptr || *name == '\0' || force(name) ? nullptr : name;

@@ -1,0 +1,222 @@
+#include "core/kernels/conv.h"
+
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "core/kernels/reference_linear.h"
+#include "core/kernels/simd_info.h"
+#include "core/parallel.h"
+
+using tapestry::Real;
+using tapestry::kernels::ConvShape;
+namespace kernels = tapestry::kernels;
+
+namespace {
+
+class Numbers {
+ public:
+  std::int64_t pick(std::int64_t low, std::int64_t high) {
+    return low + static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(high - low + 1));
+  }
+  std::vector<Real> vector(std::int64_t count) {
+    std::vector<Real> values(static_cast<std::size_t>(count));
+    for (Real& value : values) value = static_cast<Real>(static_cast<double>(next()) * 0x1p-30 - 1);
+    return values;
+  }
+
+ private:
+  std::uint64_t next() {
+    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+    return state_ >> 33;
+  }
+  std::uint64_t state_ = 12345;
+};
+
+constexpr double kEpsilon = tapestry::kDouble ? 0x1p-53 : 0x1p-24;
+
+std::string text(const ConvShape& s) {
+  std::string out = "n, c, h, w, out, kernel, stride, padding, dilation, groups:";
+  for (const std::int64_t value :
+       {s.n, s.channels, s.height, s.width, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h,
+        s.stride_w, s.padding_h, s.padding_w, s.dilation_h, s.dilation_w, s.groups}) {
+    out += " " + std::to_string(value);
+  }
+  return out;
+}
+
+/// Runs `kernel` into NaNs with 1, 2, 3 and 7 threads; returns the result, equal bits checked.
+template <class Kernel>
+std::vector<Real> run(std::int64_t size, Kernel kernel) {
+  std::vector<Real> result;
+  for (const int threads : {1, 2, 3, 7}) {
+    tapestry::set_threads(threads);
+    std::vector<Real> y(static_cast<std::size_t>(size), std::nan(""));
+    kernel(y.data());
+    if (threads == 1) result = y;
+    CHECK(y == result);
+  }
+  return result;
+}
+
+/// Errors stay within `factor`·√k·ε·Σ|a·b|, where |a·b| is 1/4 on average.
+void check_close(const std::vector<Real>& y, const std::vector<Real>& expected, std::int64_t k,
+                 double factor) {
+  const double terms = static_cast<double>(k);
+  const double bound = kEpsilon * (factor * std::sqrt(terms) * (terms / 4 + 1) + 4);
+  double most = 0;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const double error = std::abs(static_cast<double>(y[i]) - expected[i]);
+    if (!(error <= most)) most = error;
+  }
+  CHECK(most <= bound);
+}
+
+void check(const ConvShape& s, Numbers& random, double factor = 2) {
+  CAPTURE(text(s));
+  const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
+             g = random.vector(s.y_size());
+  const auto bias = random.vector(s.out_channels), x_bias = random.vector(s.channels);
+  const Real* b = random.pick(0, 1) != 0 ? bias.data() : nullptr;
+  const Real* xb = random.pick(0, 1) != 0 ? x_bias.data() : nullptr;
+
+  auto expected = std::vector<Real>(static_cast<std::size_t>(s.y_size()));
+  kernels::reference::conv_forward(s, x.data(), w.data(), b, expected.data());
+  const auto y =
+      run(s.y_size(), [&](Real* to) { kernels::conv_forward(s, x.data(), w.data(), b, to); });
+  const std::int64_t taps = s.kernel_h * s.kernel_w;
+  check_close(y, expected, s.channels / s.groups * taps, factor);
+
+  expected.resize(x.size());
+  kernels::reference::conv_input_grad(s, g.data(), w.data(), xb, expected.data());
+  const auto dx =
+      run(s.x_size(), [&](Real* to) { kernels::conv_input_grad(s, g.data(), w.data(), xb, to); });
+  check_close(dx, expected, s.out_channels / s.groups * taps, factor);
+
+  expected.resize(w.size());
+  kernels::reference::conv_weight_grad(s, g.data(), x.data(), expected.data());
+  const auto dw =
+      run(s.w_size(), [&](Real* to) { kernels::conv_weight_grad(s, g.data(), x.data(), to); });
+  check_close(dw, expected, s.n * s.out_h() * s.out_w(), factor);
+}
+
+template <class Body>
+void on_every_target(Body body) {
+  const int threads = tapestry::threads();
+  const auto targets = kernels::simd_targets();
+  for (const std::string& target : targets) {
+    CAPTURE(target);
+    kernels::force_simd_target(target);
+    body();
+  }
+  kernels::force_simd_target(targets.front());
+  tapestry::set_threads(threads);
+}
+
+ConvShape square(std::int64_t n, std::int64_t in, std::int64_t out, std::int64_t size,
+                 std::int64_t kernel, std::int64_t stride = 1, std::int64_t padding = 0,
+                 std::int64_t groups = 1) {
+  ConvShape s;
+  s.n = n;
+  s.channels = in;
+  s.out_channels = out;
+  s.height = s.width = size;
+  s.kernel_h = s.kernel_w = kernel;
+  s.stride_h = s.stride_w = stride;
+  s.padding_h = s.padding_w = padding;
+  s.groups = groups;
+  return s;
+}
+
+}  // namespace
+
+TEST_CASE("convolutions of random shape equal their definition") {
+  on_every_target([] {
+    Numbers random;
+    for (int turn = 0; turn < 400;) {
+      ConvShape s;
+      const bool small = random.pick(0, 1) != 0;
+      s.n = turn % 17 == 0 ? random.pick(8, 20) : random.pick(1, 4);
+      s.groups = random.pick(0, 3) != 0 ? 1 : random.pick(2, 4);
+      s.channels = s.groups * random.pick(1, small ? 4 : 20);
+      s.out_channels = s.groups * random.pick(1, small ? 4 : 20);
+      s.height = random.pick(1, small ? 8 : 33);
+      s.width = random.pick(1, random.pick(0, 1) != 0 ? 8 : 33);
+      s.kernel_h = random.pick(1, small ? 3 : 9);
+      s.kernel_w = random.pick(0, 1) != 0 ? s.kernel_h : random.pick(1, 7);
+      s.stride_h = random.pick(1, small ? 1 : 3);
+      s.stride_w = random.pick(0, 2) != 0 ? s.stride_h : random.pick(1, 4);
+      s.padding_h = random.pick(0, 4);
+      s.padding_w = random.pick(0, 2) != 0 ? s.padding_h : random.pick(0, 4);
+      s.dilation_h = random.pick(0, 2) != 0 ? 1 : random.pick(1, 3);
+      s.dilation_w = random.pick(0, 2) != 0 ? s.dilation_h : random.pick(1, 3);
+      if (s.out_h() < 1 || s.out_w() < 1 ||
+          s.y_size() * s.channels * s.kernel_h * s.kernel_w > 3'000'000)
+        continue;
+      check(s, random);
+      ++turn;
+    }
+  });
+}
+
+TEST_CASE("convolutions of the shapes that nets have equal their definition") {
+  on_every_target([] {
+    Numbers random;
+    check(square(2, 16, 24, 16, 4, 2, 1),
+          random);  // discriminator, and generator the other way round
+    check(square(19, 20, 24, 4, 4, 2, 1),
+          random);                           // its innermost layers: many images of few pixels
+    check(square(17, 9, 24, 4, 4), random);  // all of the image at once
+    check(square(1, 3, 13, 40, 9, 1, 4), random);   // style net, first
+    check(square(1, 13, 3, 40, 9, 1, 4), random);   // and last layer
+    check(square(2, 67, 35, 14, 3, 1, 1), random);  // residual block; channels in several blocks
+    check(square(3, 33, 50, 16, 1), random);        // 1 × 1
+    check(square(2, 24, 24, 17, 3, 1, 1, 24), random);  // depthwise
+    check(square(1, 200, 8, 6, 5, 1, 2), random);       // deep sums
+  });
+}
+
+TEST_CASE("the three maps are adjoint: <y(x, w), g> = <x, dx(g, w)> = <w, dw(g, x)>") {
+  Numbers random;
+  const auto dot = [](const std::vector<Real>& a, const std::vector<Real>& b) {
+    return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+  };
+  for (const ConvShape& s : {square(3, 5, 7, 13, 3, 2, 1), square(2, 6, 4, 9, 4, 3, 2, 2),
+                             square(5, 16, 16, 12, 3, 1, 1), square(1, 3, 8, 20, 9, 1, 4),
+                             square(9, 32, 16, 4, 4, 2, 1)}) {
+    CAPTURE(text(s));
+    const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
+               g = random.vector(s.y_size());
+    std::vector<Real> y(g.size()), dx(x.size()), dw(w.size());
+    kernels::conv_forward(s, x.data(), w.data(), nullptr, y.data());
+    kernels::conv_input_grad(s, g.data(), w.data(), nullptr, dx.data());
+    kernels::conv_weight_grad(s, g.data(), x.data(), dw.data());
+    // Each product's error is far below the root of the number of terms; 1e-4 would still catch one
+    // wrong tap.
+    const double scale = std::sqrt(static_cast<double>(s.y_size() * s.w_size() / s.out_channels));
+    CHECK(std::abs(dot(y, g) - dot(x, dx)) <= scale * kEpsilon * 256);
+    CHECK(std::abs(dot(y, g) - dot(w, dw)) <= scale * kEpsilon * 256);
+  }
+}
+
+TEST_CASE("convolutions without images, and those whose gradient is nothing but zeros") {
+  ConvShape s = square(0, 3, 4, 8, 3, 1, 1);
+  std::vector<Real> w(static_cast<std::size_t>(s.w_size()), 1), dw(w.size(), 5);
+  kernels::conv_forward(s, nullptr, w.data(), nullptr, nullptr);
+  kernels::conv_input_grad(s, nullptr, w.data(), nullptr, nullptr);
+  kernels::conv_weight_grad(s, nullptr, nullptr, dw.data());
+  CHECK(dw == std::vector<Real>(w.size(), 0));
+  // With a stride beyond the kernel some pixels of x are never read: their gradient is exactly 0.
+  s = square(1, 1, 1, 5, 1, 3);
+  const std::vector<Real> g(4, 2), one(1, 3);
+  std::vector<Real> dx(25, 9);
+  kernels::conv_input_grad(s, g.data(), one.data(), nullptr, dx.data());
+  CHECK(dx[0] == 6);
+  CHECK(dx[1] == 0);
+  CHECK(dx[18] == 6);
+  CHECK(std::accumulate(dx.begin(), dx.end(), 0.0) == 24);
+}
