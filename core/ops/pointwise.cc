@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/error.h"
+
 namespace tapestry::detail {
 namespace {
 
@@ -105,6 +107,22 @@ Tensor zip(std::string_view op, TernaryKernel kernel, const Tensor& a, const Ten
                      [&](const auto& r, Real* y, std::int64_t rows, std::int64_t n) {
                        kernel(r[0], r[1], r[2], y, rows, n);
                      });
+}
+
+Tensor expand(const Tensor& x, const Shape& shape) {
+  if (!(broadcast_shapes("broadcast_to", x.shape(), shape) == shape)) {
+    throw Error("broadcast_to", "{} does not broadcast to {}", x.shape(), shape);
+  }
+  return run_rows<1>(shape, {&x}, [](const auto& r, Real* y, std::int64_t rows, std::int64_t n) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const Real* from = r[0].data + i * r[0].row;
+      if (r[0].step == 0) {
+        std::fill_n(y + i * n, n, *from);
+      } else {
+        std::copy_n(from, n, y + i * n);
+      }
+    }
+  });
 }
 
 }  // namespace tapestry::detail

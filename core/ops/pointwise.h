@@ -54,6 +54,9 @@ Tensor zip(std::string_view op, BinaryKernel kernel, const Tensor& a, const Tens
 Tensor zip(std::string_view op, TernaryKernel kernel, const Tensor& a, const Tensor& b,
            const Tensor& c);
 
+/// x repeated to `shape`. Throws Error when it does not fit.
+Tensor expand(const Tensor& x, const Shape& shape);
+
 }  // namespace tapestry::detail
 
 #endif  // TAPESTRY_CORE_OPS_POINTWISE_H_

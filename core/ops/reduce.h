@@ -5,6 +5,7 @@
 #define TAPESTRY_CORE_OPS_REDUCE_H_
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "core/tensor.h"
@@ -24,6 +25,10 @@ struct ReduceOptions {
 Tensor sum(const Tensor& x, const Axes& axes = {}, const ReduceOptions& options = {});
 /// Σ x / M over the M elements of each set. Throws Error when M = 0.
 Tensor mean(const Tensor& x, const Axes& axes = {}, const ReduceOptions& options = {});
+
+/// x − mean over each set, with the mean computed wider than Real; all axes when none are named. A
+/// projection: its gradient is itself.
+Tensor center(const Tensor& x, const Axes& axes = {});
 
 /// unbiased divides by M − 1 instead of M (PyTorch's default).
 struct MomentOptions {
@@ -67,6 +72,13 @@ Tensor sum_to(const Tensor& x, const Shape& shape);
 /// Repeats x to `shape` by NumPy's rule (PyTorch: expand). Throws Error when it does not fit.
 Tensor broadcast_to(const Tensor& x, const Shape& shape);
 
+namespace detail {
+
+/// √(Σ x²/divisor + eps) with the squares summed in double precision, so that they do not overflow.
+Tensor root_mean_square(std::string_view op, const Tensor& x, const Axes& axes, Real eps,
+                        double divisor, bool keepdim);
+
+}  // namespace detail
 }  // namespace tapestry
 
 #endif  // TAPESTRY_CORE_OPS_REDUCE_H_
