@@ -181,7 +181,7 @@ Tensor var(const Tensor& x, const Axes& axes, const MomentOptions& options) {
   return scaled_sum("var", square(center(x, axes)), p, 1.0 / static_cast<double>(divisor));
 }
 
-Tensor std(const Tensor& x, const Axes& axes, const MomentOptions& options) {
+Tensor stddev(const Tensor& x, const Axes& axes, const MomentOptions& options) {
   const Plan p = plan("std", x, axes, options.keepdim);
   need_elements("std", p, x, options.unbiased ? 2 : 1);
   const std::int64_t divisor = p.count - (options.unbiased ? 1 : 0);

@@ -38,8 +38,8 @@ struct MomentOptions {
 /// Σ (x − mean)² / (M − 1), in two passes, so that a large mean does not cancel. Throws Error when
 /// the divisor would be 0.
 Tensor var(const Tensor& x, const Axes& axes = {}, const MomentOptions& options = {});
-/// √var; its gradient is infinite where the set is constant.
-Tensor std(const Tensor& x, const Axes& axes = {}, const MomentOptions& options = {});
+/// √var (PyTorch: std); its gradient is infinite where the set is constant.
+Tensor stddev(const Tensor& x, const Axes& axes = {}, const MomentOptions& options = {});
 
 /// Largest element; NaN if there is one. The gradient goes to the first of equal ones, as PyTorch's
 /// max(dim) and unlike its amax.
