@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Makes the reference vectors in tests/goldens/vectors with PyTorch.
+
+    apt-get install python3-torch python3-numpy
+    /usr/bin/python3 tests/goldens/make_goldens.py [--out DIR] [--only FAMILY]
+
+Each .safetensors file is one case: inputs, attributes, outputs and gradients up to third order, computed in
+float64 and rounded to float32, with a tolerance for every tensor. README.md describes the format and
+tapestry-conformance runs it. The same script on the same PyTorch writes the same bytes.
+"""
+import argparse
+import importlib
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+FAMILIES = ["elementwise", "reduce", "movement", "linear", "norm", "loss", "recurrent", "optim", "penalty"]
+
+
+def main():
+    from golden import Book
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "vectors")
+    parser.add_argument("--only", choices=FAMILIES)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.only:
+        for old in options.out.glob("*.safetensors"):
+            old.unlink()
+    count = size = 0
+    for place, family in enumerate(FAMILIES):
+        if options.only in (None, family):
+            book = Book(options.out, seed=1000 + place)  # each family its own numbers, so that --only changes none
+            importlib.import_module(family).cases(book)
+            print(f"{family:12} {len(book.names):4} cases {book.bytes // 1024:6} KiB")
+            count, size = count + len(book.names), size + book.bytes
+    print(f"{'all':12} {count:4} cases {size // 1024:6} KiB")
+
+
+if __name__ == "__main__":
+    main()
