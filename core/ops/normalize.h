@@ -9,27 +9,31 @@
 
 namespace tapestry {
 
-/// Which elements of a tensor share one number. View the contiguous tensor as [outer, kept, inner]:
-/// the outer · inner elements with the same middle index form a set.
+/// Which elements of a tensor share one number.
 ///
-///     statistics   BatchNorm     {N, C, H·W}          one for each channel             Ioffe &
-///     Szegedy 2015
-///                  LayerNorm     {1, N, C·H·W}        one for each sample              Ba et al.
-///                  2016 InstanceNorm  {1, N·C, H·W}        one for each sample and channel Ulyanov
-///                  et al. 2016 GroupNorm     {1, N·G, C/G·H·W}    one for each sample and group Wu
-///                  & He 2018
-///     scale        [C]           {N, C, H·W}          one for each channel
-///                  [N, C]        {1, N·C, H·W}        conditional: one for each sample and channel
-///                  normalized_shape  {rows, E, 1}     LayerNorm: one for each of the E elements of
-///                  a row x's shape     {1, N·C·H·W, 1}      SPADE: one for each element
+/// View the contiguous tensor as [batch, outer, kept, inner]: the outer · inner elements with the
+/// same batch and kept index form a set. As {outer, kept, inner}, with batch 1 unless stated:
+///
+///     statistics of   BatchNorm         {N, C, H·W}         Ioffe & Szegedy 2015
+///                     LayerNorm         {1, N, C·H·W}       Ba et al. 2016
+///                     InstanceNorm      {1, N·C, H·W}       Ulyanov et al. 2016
+///                     GroupNorm         {1, N·G, C/G·H·W}   Wu & He 2018
+///                     PixelNorm         {C, H·W, 1, N}      Karras et al. 2018
+///     scales of       a channel         {N, C, H·W}
+///                     sample, channel   {1, N·C, H·W}       conditional norms
+///                     a row's elements  {rows, E, 1}        LayerNorm's normalized_shape
+///                     each element      {1, N·C·H·W, 1}     SPADE
 struct NormSet {
-  std::int64_t outer = 0, kept = 0, inner = 0;
+  std::int64_t outer = 0, kept = 0, inner = 0, batch = 1;
+  /// Number of sets.
+  std::int64_t sets() const { return batch * kept; }
   /// Elements in a set.
   std::int64_t count() const { return outer * inner; }
-  std::int64_t size() const { return outer * kept * inner; }
+  std::int64_t size() const { return batch * outer * kept * inner; }
 };
 
-/// {N, C, rest}: a set for each channel. Needs rank ≥ 2; so do the next two.
+/// {N, C, rest}: a set for each channel. Needs rank ≥ 2; so do per_instance, per_group and
+/// per_pixel.
 NormSet per_channel(const Shape& shape);
 /// {1, N·C, rest}: a set for each sample and channel.
 NormSet per_instance(const Shape& shape);
@@ -40,8 +44,10 @@ NormSet per_group(const Shape& shape, std::int64_t groups);
 NormSet per_row(const Shape& shape, int axes);
 /// {rows, E, 1}: a set for each position in a row.
 NormSet per_position(const Shape& shape, int axes);
+/// {C, rest, 1, N}: a set for each sample and pixel, over the channels.
+NormSet per_pixel(const Shape& shape);
 
-/// The statistics that were used, one for each set, shape [kept]; plain values, not differentiable.
+/// The statistics that were used, one for each set, shape [sets]; plain values, not differentiable.
 struct NormStats {
   Tensor mean, variance;  // the biased variance, Σ(x − mean)²/M
 };
@@ -57,8 +63,7 @@ struct NormalizeOptions {
   Real eps = Real(1e-5);       // added to the variance inside the root
   NormAffine affine = {};      // applied in the same pass
   NormStats* stats = nullptr;  // receives the statistics, for running averages
-  bool allow_single =
-      false;  // accept sets of one element, whose x̂ is 0: LayerNorm over one feature
+  bool allow_single = false;   // sets of one element, whose x̂ is 0: LayerNorm over one feature
 };
 
 /// γ·(x − mean)/√(variance + eps) + β with the statistics of each set; differentiable to any order

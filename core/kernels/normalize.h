@@ -1,0 +1,64 @@
+// Normalization kernels: one family for batch, layer, instance and group normalization, with and
+// without centering. Statistics are kept in double precision. The kernels use threads by
+// themselves; how work is cut depends on the sizes only, so results do not depend on the number of
+// threads.
+#ifndef TAPESTRY_CORE_KERNELS_NORMALIZE_H_
+#define TAPESTRY_CORE_KERNELS_NORMALIZE_H_
+
+#include <cstdint>
+
+#include "core/real.h"
+
+namespace tapestry::kernels {
+
+/// The array as [batch, outer, kept, inner]. Elements with the same first and third index form a
+/// set of outer · inner elements with one mean and one variance; there are batch · kept sets, in
+/// this order.
+struct NormView {
+  std::int64_t outer, kept, inner, batch = 1;
+  std::int64_t sets() const { return batch * kept; }
+  std::int64_t count() const { return outer * inner; }
+  std::int64_t size() const { return batch * outer * kept * inner; }
+};
+
+/// Scale and shift: the element at position i has γ[i / inner mod kept] and β likewise; nullptr
+/// means 1 and 0.
+struct AffineView {
+  const Real* gamma = nullptr;
+  const Real* beta = nullptr;
+  std::int64_t kept = 1, inner = 1;
+};
+
+/// Statistics of each set: mean (0 without centering) and 1/√(variance + eps).
+struct NormMoments {
+  double* mean;
+  double* rstd;
+};
+
+/// Whether the kernels below can apply this scale and shift: runs of equal γ must not straddle runs
+/// of equal statistics.
+bool norm_fuses(const NormView& view, const AffineView& affine);
+
+/// y = γ·(x − mean)/√(variance + eps) + β. Fills `moments` and `variance`: biased, in two passes,
+/// the second corrected by its own mean. Not centered: mean = 0 and variance = ⟨x²⟩.
+void norm_forward(const Real* x, Real* y, const NormView& view, const AffineView& affine,
+                  double eps, bool centered, const NormMoments& moments, double* variance);
+
+/// The same with given moments.
+void norm_apply(const Real* x, Real* y, const NormView& view, const AffineView& affine,
+                const NormMoments& moments);
+
+/// What norm_backward computes with the statistics: through mean and variance, through ⟨x²⟩ only,
+/// or they are constants.
+enum class NormKind { kCentered, kUncentered, kFixed };
+
+/// With x̂ = (x − mean)·rstd and h = γ·g: dx = rstd·(h − ⟨h⟩ − x̂·⟨h·x̂⟩), without ⟨h⟩ when not
+/// centered, and without both when fixed; dγ = Σ g·x̂ and dβ = Σ g over the elements of each. dx,
+/// dgamma and dbeta may be nullptr.
+void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
+                   const AffineView& affine, const NormMoments& moments, NormKind kind,
+                   double* dgamma, double* dbeta);
+
+}  // namespace tapestry::kernels
+
+#endif  // TAPESTRY_CORE_KERNELS_NORMALIZE_H_
