@@ -18,9 +18,6 @@ std::string escape_html(std::string_view text);
 /// Bytes in base64 with padding (RFC 4648).
 std::string base64(std::string_view bytes);
 
-/// Text for a URI: everything outside A-Z a-z 0-9 - . _ ~ as %XX.
-std::string percent_encode(std::string_view text);
-
 /// `value` with `digits` significant digits, shortest form, never in the locale's way:
 /// 0.861, 1.2e-07; "–" for NaN.
 std::string number_text(double value, int digits = 4);

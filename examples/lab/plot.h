@@ -89,6 +89,7 @@ struct Bar {
   std::vector<std::pair<std::string, double>> parts;
   std::vector<double> dots;  ///< single seeds
   std::string value;         ///< text at the end; the sum when ""
+  std::string key;           ///< as in Line
 };
 struct BarChart {
   std::string title, description;

@@ -23,7 +23,7 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 
 /// One PNG; pictures with the same label stand in one row of the sheet ("photo 3"). "" when there
 /// is only one row.
-struct Picture {
+struct PngPicture {
   std::string label;
   std::string png;  ///< the file's bytes
 };
@@ -32,7 +32,7 @@ struct Picture {
 /// time.
 struct PictureStep {
   std::int64_t step = 0;
-  std::vector<Picture> pictures;
+  std::vector<PngPicture> pictures;
 };
 
 /// Bars of a distribution: counts[i] values fell between edges[i] and edges[i + 1].
@@ -107,7 +107,7 @@ struct Claim {
 /// cells.
 struct InputColumn {
   std::string name;
-  std::vector<Picture> pictures;
+  std::vector<PngPicture> pictures;
 };
 
 /// A grid of runs (or a single one) and what a reader needs to judge and to repeat it.
