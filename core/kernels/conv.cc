@@ -1,22 +1,44 @@
 #include "core/kernels/conv.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <string_view>
 
+#include "core/kernels/conv_batch.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/kernels/conv_weight.h"
+#include "core/kernels/conv_winograd.h"
 
 namespace tapestry::kernels {
+namespace {
+
+std::atomic<bool> exact = [] {
+  const char* text = std::getenv("TAPESTRY_EXACT_CONV");
+  return text != nullptr && std::string_view(text) == "1";
+}();
+
+void run(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
+         Real* result) {
+  if (!exact && winograd_pays(stencil)) return run_winograd(stencil, source, weight, bias, result);
+  (batch_pays(stencil) ? run_batch : run_stencil)(stencil, source, weight, bias, result);
+}
+
+}  // namespace
+
+bool exact_convolution() { return exact; }
+void set_exact_convolution(bool value) { exact = value; }
 
 void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
                   Real* y) {
   if (shape.y_size() == 0) return;
-  run_stencil(forward_stencil(shape), x, weight, bias, y);
+  run(forward_stencil(shape), x, weight, bias, y);
 }
 
 void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, const Real* bias,
                      Real* dx) {
   if (shape.x_size() == 0) return;
-  run_stencil(input_grad_stencil(shape), g, weight, bias, dx);
+  run(input_grad_stencil(shape), g, weight, bias, dx);
 }
 
 void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {

@@ -37,7 +37,7 @@ Stencil forward_stencil(const ConvShape& s) {
         return p.row0 == plane.row0 && p.column0 == plane.column0;
       });
       pass.taps.push_back(
-          {same - st.planes.begin(), y / s.stride_h, x / s.stride_w, a * s.kernel_w + b});
+          {same - st.planes.begin(), y / s.stride_h, x / s.stride_w, a * s.kernel_w + b, b});
       if (same == st.planes.end()) st.planes.push_back(plane);
     }
   }
@@ -88,7 +88,7 @@ Stencil input_grad_stencil(const ConvShape& s) {
           const std::int64_t y = a * s.dilation_h, x = b * s.dilation_w;
           if (y % s.stride_h != r || x % s.stride_w != c) continue;
           pass.taps.push_back(
-              {0, st.reach_h - y / s.stride_h, st.reach_w - x / s.stride_w, a * s.kernel_w + b});
+              {0, st.reach_h - y / s.stride_h, st.reach_w - x / s.stride_w, a * s.kernel_w + b, b});
         }
       }
       st.passes.push_back(std::move(pass));
@@ -293,10 +293,6 @@ class Plan {
   void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
     const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st_.in_channels, 1), channels_);
     const auto passes = static_cast<std::int64_t>(st_.passes.size());
-    const std::int64_t group_weights =
-        st_.out_channels * st_.weight_row > st_.in_channels * st_.weight_channel
-            ? st_.out_channels * st_.weight_row
-            : st_.in_channels * st_.weight_channel;
     const std::int64_t items = st_.groups * passes * blocks;
     const std::int64_t grain =
         std::max<std::int64_t>(20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1), 1);
@@ -316,7 +312,7 @@ class Plan {
             offsets[k++] = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
         }
         pack_panels(
-            weight + group * group_weights + channel0 * st_.weight_channel, st_.weight_row,
+            weight + group * st_.group_weights() + channel0 * st_.weight_channel, st_.weight_row,
             offsets.data(), depth, cut_, 0, cut_.count,
             packed + group * weights + weight_begin(p) + st_.out_channels * channel0 * taps);
       }

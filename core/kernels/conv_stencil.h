@@ -4,6 +4,7 @@
 #ifndef TAPESTRY_CORE_KERNELS_CONV_STENCIL_H_
 #define TAPESTRY_CORE_KERNELS_CONV_STENCIL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -32,6 +33,7 @@ namespace tapestry::kernels {
 /// (channel, channel) pair.
 struct Tap {
   std::int64_t plane, dy, dx, weight;
+  std::int64_t column;  // of the kernel
 };
 
 /// The pixels of the result that use the same taps: those in rows [row0, row1) × columns [column0,
@@ -60,6 +62,9 @@ struct Stencil {
   std::vector<Plane> planes;
   std::vector<Pass> passes;
   std::int64_t weight_row, weight_channel;  // from one output (input) channel's weights to the next
+  std::int64_t group_weights() const {
+    return std::max(out_channels * weight_row, in_channels * weight_channel);
+  }
 };
 
 Stencil forward_stencil(const ConvShape& shape);

@@ -107,34 +107,38 @@ void RunTile(const Tile& tile) {
   }
   const Real* b[kVectors];
   for (int j = 0; j < kVectors; ++j) b[j] = tile.job->b + tile.slots[j].in;
-  const Real* a = tile.a;
   const std::int32_t* offsets = tile.job->offsets;
   const std::int64_t row = kPacked ? 1 : tile.job->a_stride;
-  const std::int64_t depth = tile.job->depth;
-  for (std::int64_t k = 0; k < depth; ++k) {
-    const std::int64_t offset = offsets[k];
-    if constexpr (kVectors <= kRows || kVectors <= 3) {
-      V bk[kVectors];
-      HWY_UNROLL(8)
-      for (int j = 0; j < kVectors; ++j) bk[j] = hn::LoadU(d, b[j] + offset);
-      HWY_UNROLL(8)
-      for (int i = 0; i < kRows; ++i) {
-        const V ai = hn::Set(d, a[i * row]);
+  const Run all{0, tile.job->depth};
+  const Run* run = tile.job->runs == nullptr ? &all : tile.job->runs;
+  const Run* last_run = tile.job->runs == nullptr ? &all + 1 : run + tile.job->run_count;
+  for (; run != last_run; ++run) {
+    const Real* a = tile.a + run->k0 * (kPacked ? kRows : 1);
+    for (std::int64_t k = run->k0; k < run->k1; ++k) {
+      const std::int64_t offset = offsets[k];
+      if constexpr (kVectors <= kRows || kVectors <= 3) {
+        V bk[kVectors];
         HWY_UNROLL(8)
-        for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(ai, bk[j], acc[i][j]);
-      }
-    } else {
-      V ak[kRows];
-      HWY_UNROLL(8)
-      for (int i = 0; i < kRows; ++i) ak[i] = hn::Set(d, a[i * row]);
-      HWY_UNROLL(8)
-      for (int j = 0; j < kVectors; ++j) {
-        const V bj = hn::LoadU(d, b[j] + offset);
+        for (int j = 0; j < kVectors; ++j) bk[j] = hn::LoadU(d, b[j] + offset);
         HWY_UNROLL(8)
-        for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
+        for (int i = 0; i < kRows; ++i) {
+          const V ai = hn::Set(d, a[i * row]);
+          HWY_UNROLL(8)
+          for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::MulAdd(ai, bk[j], acc[i][j]);
+        }
+      } else {
+        V ak[kRows];
+        HWY_UNROLL(8)
+        for (int i = 0; i < kRows; ++i) ak[i] = hn::Set(d, a[i * row]);
+        HWY_UNROLL(8)
+        for (int j = 0; j < kVectors; ++j) {
+          const V bj = hn::LoadU(d, b[j] + offset);
+          HWY_UNROLL(8)
+          for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
+        }
       }
+      a += kPacked ? kRows : 1;
     }
-    a += kPacked ? kRows : 1;
   }
   Store<kRows, kVectors>(tile, acc);
 }

@@ -20,6 +20,11 @@ struct Slot {
       lanes;  // nullptr: lane l goes to out + l; else to out + lanes[l], nowhere if lanes[l] < 0
 };
 
+/// A part of a sum: k0 ≤ k < k1.
+struct Run {
+  std::int64_t k0, k1;
+};
+
 /// c(i, out(s, l)) = start(i) + Σ_k a(i, k) · b[slots[s].in + offsets[k] + l]  for rows i, slots s,
 /// lanes l, k < depth.
 ///
@@ -34,6 +39,8 @@ struct TileJob {
   std::int64_t a_stride = 0;
   const Real* b = nullptr;
   const std::int32_t* offsets = nullptr;  // depth entries
+  const Run* runs = nullptr;  // the parts of [0, depth) to sum over, in order; nullptr = all of it
+  std::int64_t run_count = 0;
   const Slot* slots = nullptr;
   std::int64_t slot_count = 0;
   Real* c = nullptr;

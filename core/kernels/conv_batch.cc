@@ -1,0 +1,363 @@
+#include "core/kernels/conv_batch.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "core/kernels/gemm_tile.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+
+namespace tapestry::kernels {
+namespace {
+
+// Note [One image per lane]
+// ~~~~~~~~~~~~~~~~~~~~~~~~~
+// Vectors along a row of 4 pixels would be half empty. With the numbers of 16 images side by side,
+// (C, H, W, 16), a vector holds one pixel of 8 images, whatever the image size. And as all lanes
+// sit at the same pixel, the taps that fall into the padding are the same for all of them and are
+// left out: for a 4 × 4 kernel with padding 1 on a 4 × 4 result that is a quarter of all products.
+// The price is a transposition on the way in and out.
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+constexpr std::int64_t kTileBytes = 24 << 10;    // as in conv_stencil.cc
+constexpr std::int64_t kPanelBytes = 192 << 10;  // as in conv_stencil.cc
+constexpr std::int64_t kChunkWork = 500'000;     // as in conv_stencil.cc
+// Transposed images (of a block of channels) and results of one unit: together in a second-level
+// cache of 512 KB. Beyond it, a 16 × 16 image with 32 channels ran at 60 instead of 83 GFLOP/s.
+constexpr std::int64_t kImageBytes = 128 << 10, kResultBytes = 640 << 10;
+
+/// The taps of a pass that stay inside the image along one axis: [first, last) of those that the
+/// pass has.
+struct Inside {
+  std::int64_t first, last;
+  bool operator==(const Inside&) const = default;
+};
+
+/// Pixels of a pass that use the same taps.
+struct Class {
+  std::size_t pass;
+  Inside rows, columns;
+  std::vector<Slot> slots;
+};
+
+/// A pass's taps as rows × columns: taps[a · columns + b].
+struct TapGrid {
+  explicit TapGrid(const Pass& pass) {
+    const auto count = static_cast<std::int64_t>(pass.taps.size());
+    // Taps of one row have consecutive weights of one kernel row; a new row starts where dx steps
+    // back to its first value.
+    columns = count;
+    for (std::int64_t t = 1; t < count; ++t) {
+      const Tap& tap = pass.taps[static_cast<std::size_t>(t)];
+      if (same_column(tap, pass.taps.front())) {
+        columns = t;
+        break;
+      }
+    }
+    rows = count == 0 ? 0 : count / columns;
+  }
+  std::int64_t rows, columns;
+
+ private:
+  static bool same_column(const Tap& a, const Tap& b) { return a.column == b.column; }
+};
+
+/// Source row (or column) that a tap reads at position 0 of the grid.
+std::int64_t tap_y(const Stencil& st, const Tap& tap) {
+  return tap.dy * st.in_step_h + st.planes[static_cast<std::size_t>(tap.plane)].row0;
+}
+std::int64_t tap_x(const Stencil& st, const Tap& tap) {
+  return tap.dx * st.in_step_w + st.planes[static_cast<std::size_t>(tap.plane)].column0;
+}
+
+template <class At>
+Inside inside(std::int64_t taps, std::int64_t extent, At at) {
+  // Positions may ascend or descend with the tap; either way those inside are neighbors.
+  Inside range{0, 0};
+  bool any = false;
+  for (std::int64_t t = 0; t < taps; ++t) {
+    const std::int64_t position = at(t);
+    if (position < 0 || position >= extent) continue;
+    if (!any) range.first = t;
+    range.last = t + 1;
+    any = true;
+  }
+  return range;
+}
+
+/// Calls visit(pass, row, column, taps inside along rows, along columns) for every pixel of the
+/// result.
+template <class Visit>
+void each_pixel(const Stencil& st, Visit visit) {
+  for (std::size_t p = 0; p < st.passes.size(); ++p) {
+    const Pass& pass = st.passes[p];
+    const TapGrid grid(pass);
+    std::vector<Inside> columns;
+    for (std::int64_t j = pass.column0; j < pass.column1; ++j) {
+      columns.push_back(inside(grid.rows == 0 ? 0 : grid.columns, st.in_w, [&](std::int64_t t) {
+        return j * st.in_step_w + tap_x(st, pass.taps[static_cast<std::size_t>(t)]);
+      }));
+    }
+    for (std::int64_t i = pass.row0; i < pass.row1; ++i) {
+      const Inside rows = inside(grid.rows, st.in_h, [&](std::int64_t t) {
+        return i * st.in_step_h + tap_y(st, pass.taps[static_cast<std::size_t>(t * grid.columns)]);
+      });
+      for (std::int64_t j = pass.column0; j < pass.column1; ++j) {
+        visit(p, i, j, rows, columns[static_cast<std::size_t>(j - pass.column0)]);
+      }
+    }
+  }
+}
+
+class Batch {
+ public:
+  explicit Batch(const Stencil& st)
+      : st_(st),
+        tile_(tile_shape()),
+        cut_(st.out_channels, tile_.max_rows),
+        vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
+        pixels_(st.in_h * st.in_w),
+        out_pixels_(st.out_h * st.out_w) {
+    const std::int64_t needed = ceil_div(st.images, tile_.lanes);
+    units_ = ceil_div(needed, vectors_);
+    images_ = ceil_div(needed, units_) * tile_.lanes;
+    std::int64_t taps = 1;
+    for (const Pass& pass : st.passes)
+      taps = std::max(taps, static_cast<std::int64_t>(pass.taps.size()));
+    const std::int64_t most = std::max<std::int64_t>(
+        kTileBytes / (taps * images_ * static_cast<std::int64_t>(sizeof(Real))), 1);
+    channels_ = ceil_div(st.in_channels, ceil_div(st.in_channels, most));
+  }
+
+  bool fits() const {
+    const std::int64_t image_bytes = images_ * static_cast<std::int64_t>(sizeof(Real));
+    return channels_ * pixels_ * image_bytes <= kImageBytes &&
+           st_.out_channels * out_pixels_ * image_bytes <= kResultBytes;
+  }
+  std::int64_t vectors() const { return units_ * images_ / tile_.lanes; }
+
+  void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
+    place_slots();
+    const std::int64_t weights = st_.out_channels * st_.in_channels * all_taps();
+    Scratch<Real> packed_weight(std::max<std::int64_t>(weights * st_.groups, 1));
+    pack_weights(weight, weights, packed_weight.data());
+    const std::int64_t units = units_ * st_.groups;
+    const std::int64_t work = std::max<std::int64_t>(
+        weights * out_pixels_ * images_ / static_cast<std::int64_t>(st_.passes.size()), 1);
+    const std::int64_t parts =
+        std::clamp<std::int64_t>(std::min(16 / units, work / (2 * kChunkWork)), 1, cut_.count);
+    parallel_for(units * parts, ceil_div(kChunkWork, work),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t unit = begin; unit < end; ++unit) {
+                     const std::int64_t part = unit % parts, group = unit / parts % st_.groups,
+                                        block = unit / parts / st_.groups;
+                     run_unit(block * images_, group, cut_.count * part / parts,
+                              cut_.count * (part + 1) / parts, source,
+                              packed_weight.data() + group * weights, bias, result);
+                   }
+                 });
+  }
+
+ private:
+  std::int64_t all_taps() const {
+    std::int64_t taps = 0;
+    for (const Pass& pass : st_.passes) taps += static_cast<std::int64_t>(pass.taps.size());
+    return taps;
+  }
+
+  void place_slots() {
+    each_pixel(st_, [&](std::size_t p, std::int64_t i, std::int64_t j, const Inside& rows,
+                        const Inside& columns) {
+      const Pass& pass = st_.passes[p];
+      auto found = std::find_if(classes_.begin(), classes_.end(), [&](const Class& c) {
+        return c.pass == p && c.rows == rows && c.columns == columns;
+      });
+      if (found == classes_.end())
+        found = classes_.insert(classes_.end(), Class{p, rows, columns, {}});
+      const std::int64_t out =
+          (i * st_.out_step_h + pass.offset_h) * st_.out_w + j * st_.out_step_w + pass.offset_w;
+      for (std::int64_t n = 0; n < images_; n += tile_.lanes) {
+        found->slots.push_back({(i * st_.in_step_h * st_.in_w + j * st_.in_step_w) * images_ + n,
+                                out * images_ + n, nullptr});
+      }
+    });
+  }
+
+  // k runs over (tap, channel of the block), so that the taps inside the image are few runs.
+  void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
+    const std::int64_t blocks = ceil_div(st_.in_channels, channels_);
+    const auto passes = static_cast<std::int64_t>(st_.passes.size());
+    const std::int64_t items = st_.groups * passes * blocks;
+    const std::int64_t grain =
+        std::max<std::int64_t>(20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1), 1);
+    parallel_for(items, grain, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t item = begin; item < end; ++item) {
+        const std::int64_t block = item % blocks, p = item / blocks % passes,
+                           group = item / blocks / passes;
+        const Pass& pass = st_.passes[static_cast<std::size_t>(p)];
+        const std::int64_t channel0 = block * channels_,
+                           channels = std::min(channels_, st_.in_channels - channel0);
+        const auto depth = channels * static_cast<std::int64_t>(pass.taps.size());
+        if (depth == 0) continue;
+        Scratch<std::int32_t> offsets(depth);
+        std::int64_t k = 0;
+        for (const Tap& tap : pass.taps) {
+          for (std::int64_t c = 0; c < channels; ++c) {
+            offsets[k++] = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
+          }
+        }
+        pack_panels(weight + group * st_.group_weights() + channel0 * st_.weight_channel,
+                    st_.weight_row, offsets.data(), depth, cut_, 0, cut_.count,
+                    packed + group * weights + weight_begin(static_cast<std::size_t>(p)) +
+                        st_.out_channels * channel0 * static_cast<std::int64_t>(pass.taps.size()));
+      }
+    });
+  }
+
+  std::int64_t weight_begin(std::size_t p) const {
+    std::int64_t taps = 0;
+    for (std::size_t i = 0; i < p; ++i)
+      taps += static_cast<std::int64_t>(st_.passes[i].taps.size());
+    return taps * st_.out_channels * st_.in_channels;
+  }
+
+  void run_unit(std::int64_t image, std::int64_t group, std::int64_t first_panel,
+                std::int64_t last_panel, const Real* source, const Real* weight, const Real* bias,
+                Real* result) const {
+    const std::int64_t images = std::min(images_, st_.images - image);
+    const std::int64_t row0 = cut_.begin(first_panel), rows = cut_.begin(last_panel) - row0;
+    Scratch<Real> packed(channels_ * pixels_ * images_);
+    Scratch<Real> sums(rows * out_pixels_ * images_);
+    Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(all_taps(), 1));
+    std::vector<Run> runs;
+    const std::int64_t in_image = st_.groups * st_.in_channels * pixels_;
+    for (std::int64_t c0 = 0; c0 < st_.in_channels; c0 += channels_) {
+      const std::int64_t channels = std::min(channels_, st_.in_channels - c0);
+      const Real* from = source + image * in_image + (group * st_.in_channels + c0) * pixels_;
+      if (images < images_)
+        std::fill(packed.data(), packed.data() + channels * pixels_ * images_, Real(0));
+      for (std::int64_t c = 0; c < channels; ++c) {
+        transpose(from + c * pixels_, in_image, images, pixels_,
+                  packed.data() + c * pixels_ * images_, images_);
+      }
+      std::size_t table_pass = st_.passes.size();
+      for (const Class& part : classes_) {
+        const Pass& pass = st_.passes[part.pass];
+        const TapGrid grid(pass);
+        if (table_pass != part.pass) {
+          std::int64_t k = 0;
+          for (const Tap& tap : pass.taps) {
+            const std::int64_t at = tap_y(st_, tap) * st_.in_w + tap_x(st_, tap);
+            for (std::int64_t c = 0; c < channels; ++c) {
+              offsets[k++] = static_cast<std::int32_t>((c * pixels_ + at) * images_);
+            }
+          }
+          table_pass = part.pass;
+        }
+        runs.clear();
+        for (std::int64_t a = part.rows.first; a < part.rows.last; ++a) {
+          const Run run{(a * grid.columns + part.columns.first) * channels,
+                        (a * grid.columns + part.columns.last) * channels};
+          if (run.k0 == run.k1) continue;
+          if (!runs.empty() && runs.back().k1 == run.k0) {
+            runs.back().k1 = run.k1;
+          } else {
+            runs.push_back(run);
+          }
+        }
+        if (runs.empty()) runs.push_back({0, 0});
+        TileJob job;
+        job.rows = st_.out_channels;
+        job.depth = channels * static_cast<std::int64_t>(pass.taps.size());
+        job.a = weight + weight_begin(part.pass) +
+                st_.out_channels * c0 * static_cast<std::int64_t>(pass.taps.size());
+        job.b = packed.data();
+        job.offsets = offsets.data();
+        job.runs = runs.data();
+        job.run_count = static_cast<std::int64_t>(runs.size());
+        job.slots = part.slots.data();
+        job.slot_count = static_cast<std::int64_t>(part.slots.size());
+        job.c_stride = out_pixels_ * images_;
+        job.c = sums.data() - row0 * job.c_stride;
+        job.accumulate = c0 > 0;
+        job.row_bias = bias == nullptr ? nullptr : bias + group * st_.out_channels;
+        const std::int64_t bytes =
+            cut_.max_height() * job.depth * static_cast<std::int64_t>(sizeof(Real));
+        const std::int64_t panels =
+            std::max<std::int64_t>(kPanelBytes / std::max<std::int64_t>(bytes, 1), 1);
+        for (job.first_panel = first_panel; job.first_panel < last_panel;
+             job.first_panel += panels) {
+          job.last_panel = std::min(last_panel, job.first_panel + panels);
+          run_tiles(job);
+        }
+      }
+    }
+    const std::int64_t out_image = st_.groups * st_.out_channels * out_pixels_;
+    for (std::int64_t i = 0; i < rows; ++i) {
+      transpose(sums.data() + i * out_pixels_ * images_, images_, out_pixels_, images,
+                result + image * out_image + (group * st_.out_channels + row0 + i) * out_pixels_,
+                out_image);
+    }
+  }
+
+  const Stencil& st_;
+  const TileShape tile_;
+  const PanelCut cut_;
+  const std::int64_t vectors_, pixels_, out_pixels_;
+  std::int64_t units_ = 1, images_ = 1, channels_ = 1;
+  std::vector<Class> classes_;
+};
+
+}  // namespace
+
+namespace {
+
+/// Vector operations per output channel of all images: a multiply-add per tap and channel, and
+/// about 8 for storing a vector, 12 when it is to be transposed on top.
+struct Operations {
+  double across, along;  // of run_batch(), run_stencil()
+};
+
+Operations operations(const Stencil& st) {
+  const std::int64_t lanes = tile_shape().lanes;
+  std::int64_t across = 0, along = 0;
+  each_pixel(
+      st, [&](std::size_t, std::int64_t, std::int64_t, const Inside& rows, const Inside& columns) {
+        across += (rows.last - rows.first) * (columns.last - columns.first) * st.in_channels + 12;
+      });
+  for (const Pass& pass : st.passes) {
+    const std::int64_t rows = pass.row1 - pass.row0, columns = pass.column1 - pass.column0;
+    const std::int64_t slots =
+        std::min(rows * ceil_div(columns, lanes),
+                 ceil_div((rows - 1) * (st.columns + st.reach_w) + columns, lanes));
+    along += slots * (static_cast<std::int64_t>(pass.taps.size()) * st.in_channels + 8);
+  }
+  const Batch batch(st);
+  return {batch.fits() ? 1.1 * static_cast<double>(across * batch.vectors())
+                       : std::numeric_limits<double>::infinity(),
+          static_cast<double>(along * st.images)};
+}
+
+}  // namespace
+
+bool batch_pays(const Stencil& st) {
+  if (st.in_channels == 0 || st.out_channels == 0 || st.images == 0) return false;
+  const Operations count = operations(st);
+  return count.across < count.along;
+}
+
+double direct_cost(const Stencil& st) {
+  const Operations count = operations(st);
+  // Two operations per cycle, of which 87 % are reached.
+  return std::min(count.across, count.along) * static_cast<double>(st.out_channels * st.groups) *
+         0.575;
+}
+
+void run_batch(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
+               Real* result) {
+  Batch(stencil).run(source, weight, bias, result);
+}
+
+}  // namespace tapestry::kernels

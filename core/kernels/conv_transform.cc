@@ -1,0 +1,436 @@
+#include "core/kernels/conv_transform.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/conv_transform.cc"
+#include <algorithm>
+
+#include <hwy/foreach_target.h>  // must come before highway.h
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace tapestry::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<Real>;
+using V = hn::Vec<D>;
+constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
+
+HWY_INLINE V Times(Real factor, V x) { return hn::Mul(hn::Set(D(), factor), x); }
+HWY_INLINE V Plus(V x, Real factor, V y) { return hn::MulAdd(hn::Set(D(), factor), y, x); }
+
+// Each scheme: the maps along one axis, of vectors x[0], x[1], … in place of single numbers.
+
+// Points 0, ±a, ±b, ∞.
+struct F4x3 {
+  static constexpr int kM = 4, kR = 3, kN = 6;
+  static constexpr Real a = Real(0.625), b = Real(1.5), a2 = a * a, b2 = b * b, a3 = a2 * a,
+                        b3 = b2 * b;
+  static constexpr Real n0 = 1 / (a2 * b2), na = 1 / (2 * a2 * (a2 - b2)),
+                        nb = 1 / (2 * b2 * (b2 - a2));
+
+  static HWY_INLINE void Input(const V* x, V* t) {
+    const V even_a = Plus(x[4], -b2, x[2]), odd_a = Times(a, Plus(x[3], -b2, x[1]));
+    const V even_b = Plus(x[4], -a2, x[2]), odd_b = Times(b, Plus(x[3], -a2, x[1]));
+    t[0] = Plus(Plus(x[4], -(a2 + b2), x[2]), a2 * b2, x[0]);
+    t[1] = hn::Add(even_a, odd_a);
+    t[2] = hn::Sub(even_a, odd_a);
+    t[3] = hn::Add(even_b, odd_b);
+    t[4] = hn::Sub(even_b, odd_b);
+    t[5] = Plus(Plus(x[5], -(a2 + b2), x[3]), a2 * b2, x[1]);
+  }
+  static HWY_INLINE void Output(const V* p, V* y) {
+    const V even_a = hn::Add(p[1], p[2]), odd_a = hn::Sub(p[1], p[2]);
+    const V even_b = hn::Add(p[3], p[4]), odd_b = hn::Sub(p[3], p[4]);
+    y[0] = hn::Add(p[0], hn::Add(even_a, even_b));
+    y[1] = Plus(Times(a, odd_a), b, odd_b);
+    y[2] = Plus(Times(a2, even_a), b2, even_b);
+    y[3] = Plus(Plus(p[5], a3, odd_a), b3, odd_b);
+  }
+  static HWY_INLINE void Gradient(const V* g, V* t) {
+    const V even_a = Plus(g[0], a2, g[2]), odd_a = Plus(Times(a, g[1]), a3, g[3]);
+    const V even_b = Plus(g[0], b2, g[2]), odd_b = Plus(Times(b, g[1]), b3, g[3]);
+    t[0] = g[0];
+    t[1] = hn::Add(even_a, odd_a);
+    t[2] = hn::Sub(even_a, odd_a);
+    t[3] = hn::Add(even_b, odd_b);
+    t[4] = hn::Sub(even_b, odd_b);
+    t[5] = g[3];
+  }
+  static HWY_INLINE void Weight(const V* w, V* u) {
+    const V even_a = Times(na, Plus(w[0], a2, w[2])), odd_a = Times(na * a, w[1]);
+    const V even_b = Times(nb, Plus(w[0], b2, w[2])), odd_b = Times(nb * b, w[1]);
+    u[0] = Times(n0, w[0]);
+    u[1] = hn::Add(even_a, odd_a);
+    u[2] = hn::Sub(even_a, odd_a);
+    u[3] = hn::Add(even_b, odd_b);
+    u[4] = hn::Sub(even_b, odd_b);
+    u[5] = w[2];
+  }
+  static HWY_INLINE void WeightGradient(const V* p, V* w) {
+    const V even_a = Times(na, hn::Add(p[1], p[2])), odd_a = Times(na, hn::Sub(p[1], p[2]));
+    const V even_b = Times(nb, hn::Add(p[3], p[4])), odd_b = Times(nb, hn::Sub(p[3], p[4]));
+    w[0] = Plus(hn::Add(even_a, even_b), n0, p[0]);
+    w[1] = Plus(Times(a, odd_a), b, odd_b);
+    w[2] = Plus(Plus(p[5], a2, even_a), b2, even_b);
+  }
+};
+
+// Points 0, ±1, ∞.
+struct F2x3 {
+  static constexpr int kM = 2, kR = 3, kN = 4;
+
+  static HWY_INLINE void Input(const V* x, V* t) {
+    t[0] = hn::Sub(x[0], x[2]);
+    t[1] = hn::Add(x[2], x[1]);
+    t[2] = hn::Sub(x[2], x[1]);
+    t[3] = hn::Sub(x[3], x[1]);
+  }
+  static HWY_INLINE void Output(const V* p, V* y) {
+    y[0] = hn::Add(p[0], hn::Add(p[1], p[2]));
+    y[1] = hn::Add(p[3], hn::Sub(p[1], p[2]));
+  }
+  static HWY_INLINE void Gradient(const V* g, V* t) {
+    t[0] = g[0];
+    t[1] = hn::Add(g[0], g[1]);
+    t[2] = hn::Sub(g[0], g[1]);
+    t[3] = g[1];
+  }
+  static HWY_INLINE void Weight(const V* w, V* u) {
+    const V even = Times(Real(0.5), hn::Add(w[0], w[2])), odd = Times(Real(0.5), w[1]);
+    u[0] = w[0];
+    u[1] = hn::Add(even, odd);
+    u[2] = hn::Sub(even, odd);
+    u[3] = w[2];
+  }
+  static HWY_INLINE void WeightGradient(const V* p, V* w) {
+    const V even = Times(Real(0.5), hn::Add(p[1], p[2]));
+    w[0] = hn::Add(p[0], even);
+    w[1] = Times(Real(0.5), hn::Sub(p[1], p[2]));
+    w[2] = hn::Add(p[3], even);
+  }
+};
+
+// Points 0, ±1, b, ∞.
+struct F4x2 {
+  static constexpr int kM = 4, kR = 2, kN = 5;
+  static constexpr Real b = Real(0.5), b2 = b * b, b3 = b2 * b;
+  static constexpr Real n0 = 1 / b, n1 = 1 / (2 * (1 - b)), m1 = -1 / (2 * (1 + b)),
+                        nb = 1 / (b * (b2 - 1));
+
+  static HWY_INLINE void Input(const V* x, V* t) {
+    const V odd = hn::Sub(x[3], x[1]);
+    t[0] = Plus(odd, b, hn::Sub(x[0], x[2]));
+    t[1] = Plus(hn::Add(x[3], x[2]), -b, hn::Add(x[1], x[2]));
+    t[2] = Plus(hn::Sub(x[3], x[2]), b, hn::Sub(x[1], x[2]));
+    t[3] = odd;
+    t[4] = Plus(hn::Sub(x[4], x[2]), -b, odd);
+  }
+  static HWY_INLINE void Output(const V* p, V* y) {
+    const V even = hn::Add(p[1], p[2]), odd = hn::Sub(p[1], p[2]);
+    y[0] = hn::Add(hn::Add(p[0], even), p[3]);
+    y[1] = Plus(odd, b, p[3]);
+    y[2] = Plus(even, b2, p[3]);
+    y[3] = Plus(hn::Add(odd, p[4]), b3, p[3]);
+  }
+  static HWY_INLINE void Gradient(const V* g, V* t) {
+    const V even = hn::Add(g[0], g[2]), odd = hn::Add(g[1], g[3]);
+    t[0] = g[0];
+    t[1] = hn::Add(even, odd);
+    t[2] = hn::Sub(even, odd);
+    t[3] = Plus(Plus(Plus(g[0], b, g[1]), b2, g[2]), b3, g[3]);
+    t[4] = g[3];
+  }
+  static HWY_INLINE void Weight(const V* w, V* u) {
+    u[0] = Times(n0, w[0]);
+    u[1] = Times(n1, hn::Add(w[0], w[1]));
+    u[2] = Times(m1, hn::Sub(w[0], w[1]));
+    u[3] = Times(nb, Plus(w[0], b, w[1]));
+    u[4] = w[1];
+  }
+  static HWY_INLINE void WeightGradient(const V* p, V* w) {
+    const V one = Times(n1, p[1]), minus = Times(m1, p[2]), two = Times(nb, p[3]);
+    w[0] = Plus(hn::Add(hn::Add(one, minus), two), n0, p[0]);
+    w[1] = Plus(hn::Add(hn::Sub(one, minus), p[4]), b, two);
+  }
+};
+
+// The map of one axis, applied along both: `kIn` × `kIn` vectors to `kOut` × `kOut`. Columns first,
+// through the stack, because all of them at once are more than there are registers.
+template <int kIn, int kOut, class Map, class Load, class Store>
+HWY_INLINE void Both(Map map, Load load, Store store) {
+  const D d;
+  HWY_ALIGN Real half[kOut * kIn * kLanes];
+  for (int c = 0; c < kIn; ++c) {
+    V x[kIn], t[kOut];
+    HWY_UNROLL(8)
+    for (int r = 0; r < kIn; ++r) x[r] = load(r, c);
+    map(x, t);
+    HWY_UNROLL(8)
+    for (int r = 0; r < kOut; ++r) hn::Store(t[r], d, half + (r * kIn + c) * kLanes);
+  }
+  for (int r = 0; r < kOut; ++r) {
+    V x[kIn], t[kOut];
+    HWY_UNROLL(8)
+    for (int c = 0; c < kIn; ++c) x[c] = hn::Load(d, half + (r * kIn + c) * kLanes);
+    map(x, t);
+    store(r, t);
+  }
+}
+
+template <class F>
+void InputOf(const Real* from, const std::int32_t* offsets, const TileVector* tiles,
+             std::int64_t count, Real* to, std::int64_t xi_stride) {
+  const D d;
+  for (const TileVector* tile = tiles; tile != tiles + count; ++tile) {
+    const Real* in = from + tile->in;
+    Real* out = to + tile->out;
+    Both<F::kN, F::kN>([](const V* x, V* t) HWY_ATTR { F::Input(x, t); },
+                       [&](int r, int c)
+                           HWY_ATTR { return hn::LoadU(d, in + offsets[r * F::kN + c]); },
+                       [&](int r, const V* t) HWY_ATTR {
+                         HWY_UNROLL(8)
+                         for (int c = 0; c < F::kN; ++c)
+                           hn::StoreU(t[c], d, out + (r * F::kN + c) * xi_stride);
+                       });
+  }
+}
+
+template <class F>
+void WeightOf(const Real* from, const std::int32_t* offsets, const TileVector* tiles,
+              std::int64_t count, Real* to, std::int64_t xi_stride) {
+  const D d;
+  for (const TileVector* tile = tiles; tile != tiles + count; ++tile) {
+    const Real* in = from + tile->in;
+    Real* out = to + tile->out;
+    Both<F::kR, F::kN>([](const V* x, V* t) HWY_ATTR { F::Weight(x, t); },
+                       [&](int r, int c)
+                           HWY_ATTR { return hn::LoadU(d, in + offsets[r * F::kR + c]); },
+                       [&](int r, const V* t) HWY_ATTR {
+                         HWY_UNROLL(8)
+                         for (int c = 0; c < F::kN; ++c)
+                           hn::StoreU(t[c], d, out + (r * F::kN + c) * xi_stride);
+                       });
+  }
+}
+
+template <class F>
+void GradientOf(const Real* from, const std::int32_t* offsets, const TileVector* tiles,
+                std::int64_t count, Real* to, std::int64_t xi_stride) {
+  const D d;
+  for (const TileVector* tile = tiles; tile != tiles + count; ++tile) {
+    const Real* in = from + tile->in;
+    Real* out = to + tile->out;
+    Both<F::kM, F::kN>([](const V* x, V* t) HWY_ATTR { F::Gradient(x, t); },
+                       [&](int r, int c)
+                           HWY_ATTR { return hn::LoadU(d, in + offsets[r * F::kM + c]); },
+                       [&](int r, const V* t) HWY_ATTR {
+                         HWY_UNROLL(8)
+                         for (int c = 0; c < F::kN; ++c)
+                           hn::StoreU(t[c], d, out + (r * F::kN + c) * xi_stride);
+                       });
+  }
+}
+
+template <class F>
+void OutputOf(const Real* from, std::int64_t xi_stride, const TileVector* tiles, std::int64_t count,
+              Real bias, const std::int32_t* offsets, Real* to) {
+  const D d;
+  const V start = hn::Set(d, bias);
+  for (const TileVector* tile = tiles; tile != tiles + count; ++tile) {
+    const Real* in = from + tile->in;
+    Real* out = to + tile->out;
+    Both<F::kN, F::kM>([](const V* x, V* t) HWY_ATTR { F::Output(x, t); },
+                       [&](int r, int c)
+                           HWY_ATTR { return hn::LoadU(d, in + (r * F::kN + c) * xi_stride); },
+                       [&](int r, const V* t) HWY_ATTR {
+                         HWY_UNROLL(8)
+                         for (int c = 0; c < F::kM; ++c) {
+                           const std::int32_t offset = offsets[r * F::kM + c];
+                           if (offset >= 0) hn::StoreU(hn::Add(t[c], start), d, out + offset);
+                         }
+                       });
+  }
+}
+
+template <class F>
+void WeightGradientOf(const Real* from, std::int64_t xi_stride, const TileVector* tiles,
+                      std::int64_t count, const std::int32_t* offsets, Real* to) {
+  const D d;
+  for (const TileVector* tile = tiles; tile != tiles + count; ++tile) {
+    const Real* in = from + tile->in;
+    Real* out = to + tile->out;
+    Both<F::kN, F::kR>([](const V* x, V* t) HWY_ATTR { F::WeightGradient(x, t); },
+                       [&](int r, int c)
+                           HWY_ATTR { return hn::LoadU(d, in + (r * F::kN + c) * xi_stride); },
+                       [&](int r, const V* t) HWY_ATTR {
+                         for (int c = 0; c < F::kR; ++c)
+                           hn::StoreU(t[c], d, out + offsets[r * F::kR + c]);
+                       });
+  }
+}
+
+template <class F>
+void OutputRowOf(const Real* from, std::int64_t xi_stride, const TileVector* tiles,
+                 std::int64_t count, Real bias, std::int64_t rows, Real* to,
+                 std::int64_t row_stride) {
+  const D d;
+  const V start = hn::Set(d, bias);
+  for (const TileVector* tile = tiles; tile != tiles + count; ++tile) {
+    const Real* in = from + tile->in;
+    Real* out = to + tile->out;
+    Both<F::kN, F::kM>(
+        [](const V* x, V* t) HWY_ATTR { F::Output(x, t); },
+        [&](int r, int c) HWY_ATTR { return hn::LoadU(d, in + (r * F::kN + c) * xi_stride); },
+        [&](int r, const V* t) HWY_ATTR {
+          if (r >= rows) return;
+          Real* row = out + r * row_stride;
+          if constexpr (F::kM == 4) {
+            hn::StoreInterleaved4(hn::Add(t[0], start), hn::Add(t[1], start), hn::Add(t[2], start),
+                                  hn::Add(t[3], start), d, row);
+          } else {
+            hn::StoreInterleaved2(hn::Add(t[0], start), hn::Add(t[1], start), d, row);
+          }
+        });
+  }
+}
+
+void DealRow(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
+             std::int64_t phases, std::int64_t count, Real* to, std::int64_t phase_stride) {
+  const D d;
+  const auto one = [&](std::int64_t t) HWY_ATTR {
+    for (std::int64_t q = 0; q < phases; ++q) {
+      const std::int64_t at = first + (t * phases + q) * step;
+      to[q * phase_stride + t] = at >= 0 && at < extent ? row[at] : 0;
+    }
+  };
+  std::int64_t t = 0;
+  for (; t < count && first + t * phases * step < 0; ++t) one(t);
+  if (step == 1 && phases == 4) {
+    for (; t + kLanes <= count && first + (t + kLanes) * 4 <= extent; t += kLanes) {
+      V v0, v1, v2, v3;
+      hn::LoadInterleaved4(d, row + first + t * 4, v0, v1, v2, v3);
+      hn::StoreU(v0, d, to + t);
+      hn::StoreU(v1, d, to + phase_stride + t);
+      hn::StoreU(v2, d, to + 2 * phase_stride + t);
+      hn::StoreU(v3, d, to + 3 * phase_stride + t);
+    }
+  } else if (step == 1 && phases == 2) {
+    for (; t + kLanes <= count && first + (t + kLanes) * 2 <= extent; t += kLanes) {
+      V v0, v1;
+      hn::LoadInterleaved2(d, row + first + t * 2, v0, v1);
+      hn::StoreU(v0, d, to + t);
+      hn::StoreU(v1, d, to + phase_stride + t);
+    }
+  } else {
+    const std::int64_t inside =
+        std::clamp<std::int64_t>((extent - first - 1) / step / phases, t, count);
+    for (std::int64_t q = 0; q < phases; ++q) {
+      const Real* in = row + first + q * step;
+      for (std::int64_t i = t; i < inside; ++i) to[q * phase_stride + i] = in[i * phases * step];
+    }
+    t = inside;
+  }
+  for (; t < count; ++t) one(t);
+}
+
+#define TAPESTRY_BY_SCHEME(function, ...) \
+  switch (scheme) {                       \
+    case Scheme::k4x3:                    \
+      return function<F4x3>(__VA_ARGS__); \
+    case Scheme::k2x3:                    \
+      return function<F2x3>(__VA_ARGS__); \
+    case Scheme::k4x2:                    \
+      return function<F4x2>(__VA_ARGS__); \
+  }
+
+void Input(Scheme scheme, const Real* from, const std::int32_t* offsets, const TileVector* tiles,
+           std::int64_t count, Real* to, std::int64_t xi_stride) {
+  TAPESTRY_BY_SCHEME(InputOf, from, offsets, tiles, count, to, xi_stride)
+}
+void Weight(Scheme scheme, const Real* from, const std::int32_t* offsets, const TileVector* tiles,
+            std::int64_t count, Real* to, std::int64_t xi_stride) {
+  TAPESTRY_BY_SCHEME(WeightOf, from, offsets, tiles, count, to, xi_stride)
+}
+void Gradient(Scheme scheme, const Real* from, const std::int32_t* offsets, const TileVector* tiles,
+              std::int64_t count, Real* to, std::int64_t xi_stride) {
+  TAPESTRY_BY_SCHEME(GradientOf, from, offsets, tiles, count, to, xi_stride)
+}
+void Output(Scheme scheme, const Real* from, std::int64_t xi_stride, const TileVector* tiles,
+            std::int64_t count, Real bias, const std::int32_t* offsets, Real* to) {
+  TAPESTRY_BY_SCHEME(OutputOf, from, xi_stride, tiles, count, bias, offsets, to)
+}
+void WeightGradient(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                    const TileVector* tiles, std::int64_t count, const std::int32_t* offsets,
+                    Real* to) {
+  TAPESTRY_BY_SCHEME(WeightGradientOf, from, xi_stride, tiles, count, offsets, to)
+}
+void OutputRow(Scheme scheme, const Real* from, std::int64_t xi_stride, const TileVector* tiles,
+               std::int64_t count, Real bias, std::int64_t rows, Real* to,
+               std::int64_t row_stride) {
+  TAPESTRY_BY_SCHEME(OutputRowOf, from, xi_stride, tiles, count, bias, rows, to, row_stride)
+}
+#undef TAPESTRY_BY_SCHEME
+
+}  // namespace tapestry::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tapestry::kernels {
+
+HWY_EXPORT(Input);
+HWY_EXPORT(Weight);
+HWY_EXPORT(Gradient);
+HWY_EXPORT(Output);
+HWY_EXPORT(WeightGradient);
+HWY_EXPORT(OutputRow);
+HWY_EXPORT(DealRow);
+
+SchemeSize scheme_size(Scheme scheme) {
+  switch (scheme) {
+    case Scheme::k4x3:
+      return {4, 3, 6};
+    case Scheme::k2x3:
+      return {2, 3, 4};
+    case Scheme::k4x2:
+      return {4, 2, 5};
+  }
+  return {};
+}
+void transform_input(Scheme scheme, const Real* from, const std::int32_t* offsets,
+                     const TileVector* tiles, std::int64_t count, Real* to,
+                     std::int64_t xi_stride) {
+  HWY_DYNAMIC_DISPATCH(Input)(scheme, from, offsets, tiles, count, to, xi_stride);
+}
+void transform_weight(Scheme scheme, const Real* from, const std::int32_t* offsets,
+                      const TileVector* tiles, std::int64_t count, Real* to,
+                      std::int64_t xi_stride) {
+  HWY_DYNAMIC_DISPATCH(Weight)(scheme, from, offsets, tiles, count, to, xi_stride);
+}
+void transform_gradient(Scheme scheme, const Real* from, const std::int32_t* offsets,
+                        const TileVector* tiles, std::int64_t count, Real* to,
+                        std::int64_t xi_stride) {
+  HWY_DYNAMIC_DISPATCH(Gradient)(scheme, from, offsets, tiles, count, to, xi_stride);
+}
+void transform_output(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                      const TileVector* tiles, std::int64_t count, Real bias,
+                      const std::int32_t* offsets, Real* to) {
+  HWY_DYNAMIC_DISPATCH(Output)(scheme, from, xi_stride, tiles, count, bias, offsets, to);
+}
+void transform_weight_gradient(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                               const TileVector* tiles, std::int64_t count,
+                               const std::int32_t* offsets, Real* to) {
+  HWY_DYNAMIC_DISPATCH(WeightGradient)(scheme, from, xi_stride, tiles, count, offsets, to);
+}
+void transform_output_row(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                          const TileVector* tiles, std::int64_t count, Real bias, std::int64_t rows,
+                          Real* to, std::int64_t row_stride) {
+  HWY_DYNAMIC_DISPATCH(OutputRow)
+  (scheme, from, xi_stride, tiles, count, bias, rows, to, row_stride);
+}
+void deal_row(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
+              std::int64_t phases, std::int64_t count, Real* to, std::int64_t phase_stride) {
+  HWY_DYNAMIC_DISPATCH(DealRow)(row, extent, first, step, phases, count, to, phase_stride);
+}
+
+}  // namespace tapestry::kernels
+#endif

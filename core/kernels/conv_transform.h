@@ -1,0 +1,83 @@
+// The linear maps around Winograd's products, many tiles at a time. See Note [Winograd].
+#ifndef TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_
+#define TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_
+
+#include <cstdint>
+
+#include "core/real.h"
+
+namespace tapestry::kernels {
+
+// Note [Winograd]
+// ~~~~~~~~~~~~~~~
+// A filter of r taps over m outputs is a product of polynomials, and can be had from n = m + r − 1
+// products instead of m · r: evaluate both at n points, multiply, interpolate. In two dimensions,
+// with the transposed form for correlation:
+//
+//     y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ x B) ] A,      x: n × n pixels, w: r × r taps, y: m × m pixels
+//
+// and summed over channels the ⊙ becomes n² independent matrix products. Products per output pixel,
+// against r²:
+//
+//     F(4, 3)  36 / 16 = 2.25 against 9   F(2, 3)  16 / 4 = 4 against 9   F(4, 2)  25 / 16 = 1.56
+//     against 4
+//
+// The gradient of w is the transposed map, w' = Gᵀ [ Σ (A g Aᵀ) ⊙ (Bᵀ x B) ] G, with the same
+// number of products.
+//
+// With points 0, ±a, ±b, ∞ the rows of Bᵀ are the coefficients of Π(t − q) over the other points q,
+// those of G the powers of a point over Π(p − q), those of A its powers.
+enum class Scheme { k4x3, k2x3, k4x2 };
+
+struct SchemeSize {
+  std::int64_t m, r, n;
+};
+SchemeSize scheme_size(Scheme scheme);
+
+/// Where a vector of tiles reads its first lane, and where it writes.
+struct TileVector {
+  std::int64_t in, out;
+};
+
+/// to[out + xi · xi_stride + lane] = (Bᵀ x B)[xi] for each vector of tiles, x[r][c] = from[in +
+/// offsets[r · n + c] + lane].
+void transform_input(Scheme scheme, const Real* from, const std::int32_t* offsets,
+                     const TileVector* tiles, std::int64_t count, Real* to, std::int64_t xi_stride);
+
+/// to[out + xi · xi_stride + lane] = (G w Gᵀ)[xi], w[r][c] = from[in + offsets[r · size + c] +
+/// lane].
+void transform_weight(Scheme scheme, const Real* from, const std::int32_t* offsets,
+                      const TileVector* tiles, std::int64_t count, Real* to,
+                      std::int64_t xi_stride);
+
+/// to[out + offsets[r · m + c] + lane] = (Aᵀ p A)[r][c] + bias, p[xi] = from[in + xi · xi_stride +
+/// lane]; pixels with a negative offset are dropped.
+void transform_output(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                      const TileVector* tiles, std::int64_t count, Real bias,
+                      const std::int32_t* offsets, Real* to);
+
+/// to[out + xi · xi_stride + lane] = (A g Aᵀ)[xi], g[r][c] = from[in + offsets[r · m + c] + lane].
+void transform_gradient(Scheme scheme, const Real* from, const std::int32_t* offsets,
+                        const TileVector* tiles, std::int64_t count, Real* to,
+                        std::int64_t xi_stride);
+
+/// to[out + offsets[r · size + c] + lane] = (Gᵀ p G)[r][c], p[xi] = from[in + xi · xi_stride +
+/// lane].
+void transform_weight_gradient(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                               const TileVector* tiles, std::int64_t count,
+                               const std::int32_t* offsets, Real* to);
+
+/// As transform_output(), for lanes that are neighboring tiles of a row of the result: writes rows
+/// < `rows` of m · lanes numbers, row_stride apart, from to + out on.
+void transform_output_row(Scheme scheme, const Real* from, std::int64_t xi_stride,
+                          const TileVector* tiles, std::int64_t count, Real bias, std::int64_t rows,
+                          Real* to, std::int64_t row_stride);
+
+/// to[q · phase_stride + t] = row[first + (t · phases + q) · step] for t < count, q < phases; 0
+/// where that is outside [0, extent).
+void deal_row(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
+              std::int64_t phases, std::int64_t count, Real* to, std::int64_t phase_stride);
+
+}  // namespace tapestry::kernels
+
+#endif  // TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_

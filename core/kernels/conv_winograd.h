@@ -1,0 +1,21 @@
+// Convolution with fewer multiplications (S. Winograd 1980; A. Lavin and S. Gray 2016), for 3 × 3
+// kernels with stride 1 and the 2 × 2 parts into which 4 × 4 kernels with stride 2 fall.
+#ifndef TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
+#define TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
+
+#include "core/kernels/conv_stencil.h"
+#include "core/real.h"
+
+namespace tapestry::kernels {
+
+/// Whether run_winograd() can do it and is expected to be faster than run_stencil() and
+/// run_batch().
+bool winograd_pays(const Stencil& stencil);
+
+/// As run_stencil(), with the error bounds of Note [Winograd].
+void run_winograd(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
+                  Real* result);
+
+}  // namespace tapestry::kernels
+
+#endif  // TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
