@@ -11,11 +11,11 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-45]
 
 def hardsigmoid(x):
     """In pieces, because PyTorch 1.13 cannot differentiate its own twice."""
-    return torch.where((x > -3) & (x < 3), x / 6 + 0.5, (x >= 3).to(x.dtype))
+    return torch.where(x <= -3, torch.zeros_like(x), torch.where(x >= 3, torch.ones_like(x), x / 6 + 0.5))
 
 
 def hardswish(x):
-    return torch.where((x >= -3) & (x <= 3), x * (x / 6 + 0.5), torch.where(x > 0, x, torch.zeros_like(x)))
+    return torch.where(x < -3, torch.zeros_like(x), torch.where(x > 3, x, x * (x / 6 + 0.5)))
 
 
 # op: function, attributes, where random inputs may lie, kinks, tier
@@ -88,8 +88,11 @@ def unary(book):
             book.add(op, "kinks", {"x": x}, call, **common, doc="the gradient at a kink is a convention")
         hard = {**common, "tier": "hard"}
         special = SPECIAL if domain == REAL else [np.nan, np.inf, 0.0, 3e38, 1e-45, 1e-38, 1.0]
-        book.add(op, "special", {"x": np.array(special, np.float32)}, call, order=0, **hard,
-                 doc="NaN in gives NaN out, Inf gives the limit")
+        special = np.array(special, np.float32)
+        # At ±Inf PyTorch computes these as Inf·0 or Inf/Inf; the limit is as good an answer.
+        unsure = np.isinf(special) & (op in ("gelu", "silu", "mish", "softsign"))
+        book.add(op, "special", {"x": special}, call, order=0, **hard,
+                 dont_care=[int(i) for i in np.flatnonzero(unsure)], doc="NaN in gives NaN out, Inf gives the limit")
     for op, tag, f, attrs in VARIANTS:
         call = lambda t, f=f: f(t.x)  # noqa: E731
         book.add(op, tag, {"x": book.normal(4, 7, scale=2)}, call, attrs=attrs, elementwise=True)

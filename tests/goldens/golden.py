@@ -212,4 +212,6 @@ def evaluate(function, inputs, order, dtype, given, random):
             cotangent(n.replace("grad2.", "cot3."), v)
         _, third = derive(live, "grad3.", wrt, False)
         found.update(third)
+    # PyTorch has zero tensors without memory behind them, whose numpy() is whatever stood there.
+    found = {n: torch.zeros(v.shape) if v._is_zerotensor() else v for n, v in found.items()}
     return {n: v.detach().numpy().astype(np.float64) for n, v in found.items()}

@@ -39,7 +39,7 @@ def rearranging(book):
              lambda t, d=dim: torch.cat([t.x0, t.x1, t.x2], d), attrs={"dim": dim, "count": 3})
     book.add("cat", "square", {"x0": n(2, 3), "x1": n(2, 2)}, lambda t: torch.cat([t.x0, t.x1], 1).square(), order=2,
              attrs={"dim": 1, "count": 2, "then": "square"})
-    book.refuse("cat", "rank", {"x0": n(2, 3), "x1": n(3)}, "ranks 2 and 1", [2, 1], attrs={"dim": 0, "count": 2},
+    book.refuse("cat", "rank", {"x0": n(2, 3), "x1": n(3)}, "ranks 2 and 1", ["[2, 3]", "[3]"], attrs={"dim": 0, "count": 2},
                 torch_call=lambda t: torch.cat([t.x0, t.x1]))
     for sizes in ([1, 5], [2, 2, 2], [3, 1, 2]):
         both(book, "split", "s" + "".join(map(str, sizes)), lambda: {"x": n(2, 6, 3)},

@@ -54,7 +54,7 @@ def reductions(book):
         special = np.array([[np.nan, 1, 2], [np.inf, 1, 2], [-np.inf, 1, 2], [3e38, 1, 0]], np.float32)
         book.add(op, "special", {"x": special}, lambda t, f=f: f(t.x, [-1], False), order=0, tier="hard",
                  attrs={"dim": [-1], "keepdim": False})
-        book.refuse(op, "axis", {"x": make(2, 3)}, "there is no axis 2", [2, op], attrs={"dim": [2], "keepdim": False},
+        book.refuse(op, "axis", {"x": make(2, 3)}, "there is no axis 2", [2, "axis"], attrs={"dim": [2], "keepdim": False},
                     torch_call=lambda t, f=f: t.x.sum(2))
     for unbiased in (False, True):
         name = "unbiased" if unbiased else "biased"
@@ -119,7 +119,7 @@ def softmaxes(book):
         masked[0, 2:] = masked[1, 0] = -np.inf
         book.add(op, "special_masked", {"x": masked}, lambda t, f=f: f(t.x, -1), attrs={"dim": -1}, order=0,
                  tier="hard", doc="a score of -Inf has probability 0")
-        book.refuse(op, "axis", {"x": book.normal(2, 3)}, "there is no axis 3", [3, op], attrs={"dim": 3},
+        book.refuse(op, "axis", {"x": book.normal(2, 3)}, "there is no axis 3", [3, "axis"], attrs={"dim": 3},
                     torch_call=lambda t, f=f: f(t.x, 3))
 
 
