@@ -2,6 +2,7 @@
 #ifndef TAPESTRY_CORE_OPS_MOVEMENT_H_
 #define TAPESTRY_CORE_OPS_MOVEMENT_H_
 
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -16,6 +17,10 @@ namespace tapestry {
 /// is inferred. Throws Error when the sizes differ.
 Tensor reshape(const Tensor& x, const std::vector<std::int64_t>& extents);
 Tensor reshape(const Tensor& x, const Shape& shape);
+/// For reshape(x, {4, -1}), which would fit both of the above.
+inline Tensor reshape(const Tensor& x, std::initializer_list<std::int64_t> extents) {
+  return reshape(x, std::vector<std::int64_t>(extents));
+}
 /// Inserts axes of extent 1, at these positions of the result (negative ones count from its end).
 Tensor unsqueeze(const Tensor& x, const std::vector<int>& axes);
 /// Removes the named axes of extent 1; with an empty list, all of them.
