@@ -1,5 +1,6 @@
 #include "examples/lab/html.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -112,7 +113,8 @@ std::string number_text(double value, int digits) {
   const std::size_t sign = text[e + 1] == '+' ? 1 : 0;  // from_chars takes no plus
   std::from_chars(text.data() + e + 1 + sign, end, exponent);
   std::string body;
-  if (exponent >= -4 && exponent < 7) {
+  const bool plain = exponent >= -4 && exponent < std::max(7, digits);
+  if (plain) {
     body = fixed_text(value, std::max(0, digits - 1 - exponent));
   } else {
     body = text.substr(0, e);
@@ -121,7 +123,7 @@ std::string number_text(double value, int digits) {
     body.erase(body.find_last_not_of('0') + 1);
     if (body.back() == '.') body.pop_back();
   }
-  return exponent >= -4 && exponent < 7 ? body : body + "e" + std::to_string(exponent);
+  return plain ? body : body + "e" + std::to_string(exponent);
 }
 
 std::string count_text(double value) {

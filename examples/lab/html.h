@@ -18,8 +18,8 @@ std::string escape_html(std::string_view text);
 /// Bytes in base64 with padding (RFC 4648).
 std::string base64(std::string_view bytes);
 
-/// `value` with `digits` significant digits, shortest form, never in the locale's way:
-/// 0.861, 1.2e-07; "–" for NaN.
+/// `value` with `digits` significant digits, never in the locale's way: 0.861, 1234567, 1.2e-7;
+/// "–" for NaN.
 std::string number_text(double value, int digits = 4);
 
 /// `value` with exactly `decimals` digits after the point; "–" for NaN.

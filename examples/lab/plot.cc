@@ -35,6 +35,8 @@ Frame frame_of(const LineChart& chart) {
     }
   }
   for (const Reference& r : chart.references) y.add(r.value, chart.y.log);
+  // Steps begin at zero even when the first measurement came a little later.
+  if (!chart.x.log && x.low > 0 && x.low < 0.2 * x.high) x.low = 0;
   const double left = chart.small ? 38 : 50, right = chart.width - (chart.small ? 8 : 14);
   const double top = chart.legend ? 46 : chart.small ? 20 : 28;
   const double bottom = chart.height - (chart.small ? 18 : 40);

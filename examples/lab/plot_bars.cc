@@ -150,7 +150,7 @@ void draw(Html& html, const HeatMap& chart) {
                 chart.rows.size(), chart.columns.size());
   }
   double gutter = 60;
-  for (const std::string& row : chart.rows) gutter = std::max(gutter, text_width(row, 11) + 10);
+  for (const std::string& row : chart.rows) gutter = std::max(gutter, text_width(row, 11) + 14);
   gutter = std::min(gutter, chart.width * 0.4);
   const double row_height = 22, top = 48;
   const auto columns = static_cast<double>(std::max<std::size_t>(1, chart.columns.size()));

@@ -47,7 +47,7 @@ std::vector<double> nice_ticks(double low, double high, int count, bool log) {
     for (int k = first; k <= last; ++k) {
       if ((k - first) % stride == 0) ticks.push_back(std::pow(10.0, k));
     }
-    if (ticks.size() >= 3) return ticks;
+    if (ticks.size() >= (count <= 3 ? 2u : 3u)) return ticks;
     ticks.clear();
     for (int k = first - 1; k <= last; ++k) {
       for (const double digit : {1.0, 2.0, 5.0}) {
@@ -166,11 +166,12 @@ void heading(Html& html, double x, double y, double width, std::string_view titl
              std::string_view remark, double size) {
   const std::string shown = shortened(title, width, size * 1.06);  // bold letters are wider
   const double rest = width - text_width(shown, size * 1.06) - 8;
-  const auto text =
-      html.in("text", {{"x", pixels(x)}, {"y", pixels(y)}, {"font-size", pixels(size)}});
+  const auto text = html.in(
+      "text",
+      {{"x", pixels(x)}, {"y", pixels(y)}, {"font-size", pixels(size)}, {"fill", "#57606a"}});
   html.element("tspan", {{"class", "title"}, {"font-weight", "600"}, {"fill", "#24292f"}}, shown);
   if (!remark.empty() && rest > 40) {
-    html.element("tspan", {{"dx", "8"}, {"fill", "#57606a"}}, shortened(remark, rest, size));
+    html.element("tspan", {{"dx", "8"}}, shortened(remark, rest, size));
   }
 }
 

@@ -13,7 +13,7 @@ const std::string_view kStyle = R"css(
 html{background:var(--bg);color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
 -webkit-text-size-adjust:100%}
 body{margin:0}
-main{max-width:1100px;margin:0 auto;padding:40px 28px 80px}
+main{max-width:1150px;margin:0 auto;padding:40px 28px 80px}
 h1{font-size:30px;line-height:1.2;letter-spacing:-.015em;margin:0 0 6px;font-weight:650;overflow-wrap:anywhere}
 h2{font-size:20px;line-height:1.3;letter-spacing:-.01em;margin:0 0 10px;font-weight:650}
 h3{font-size:15px;margin:26px 0 8px;font-weight:650}
@@ -23,14 +23,14 @@ a{color:var(--link)}
 section{margin-top:44px;padding-top:20px;border-top:1px solid var(--line);scroll-margin-top:52px}
 .kind{color:var(--soft);margin:0 0 6px;font-size:13.5px}
 .question{font-size:17px;color:var(--soft);margin:0}
-.fine,figcaption{color:var(--soft);font-size:13.5px}
+.fine,figcaption{color:var(--soft);font-size:13.5px;max-width:92ch}
 .status.running{color:var(--link)}.status.done{color:var(--good)}
 .status.diverged,.status.failed,.status.interrupted{color:var(--bad)}
 .verdict{margin-top:26px;padding:22px 26px;border:0;border-radius:10px;background:var(--panel)}
 .verdict h2{font-size:13px;font-weight:600;color:var(--soft);margin:0 0 4px;letter-spacing:0}
 .headline{font-size:20px;line-height:1.42;font-weight:550;margin:0 0 16px;max-width:64ch;text-wrap:pretty}
 .findings{list-style:none;margin:0 0 16px;padding:0;display:grid;gap:6px}
-.findings li{display:grid;grid-template-columns:168px 1fr;gap:14px;align-items:baseline}
+.findings li{display:grid;grid-template-columns:196px 1fr;gap:14px;align-items:baseline}
 .word{font-size:13px;font-weight:600;color:var(--soft);border-left:3px solid var(--edge);padding-left:9px}
 .word.clear,.word.confirmed{color:var(--good);border-color:currentColor}
 .word.contradicted,.word.diverged{color:var(--bad);border-color:currentColor}
@@ -38,12 +38,12 @@ section{margin-top:44px;padding-top:20px;border-top:1px solid var(--line);scroll
 .remarks{margin:0 0 16px;padding:0 0 0 18px;color:var(--soft);font-size:13.5px;max-width:88ch}
 .remarks li{margin:3px 0}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:6px 28px;margin:0;font-size:13.5px}
-.facts dt{color:var(--soft);overflow-wrap:anywhere}.facts dt small{font-size:inherit;opacity:.85}
+.facts dt{color:var(--soft);overflow-wrap:anywhere}.facts dt small{font-size:inherit}
 .facts dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;margin:0 0 10px;max-width:100%}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13.5px;width:100%}
 caption{text-align:left;font-weight:600;padding:10px 0 8px}
-th,td{padding:7px 10px;text-align:left;vertical-align:middle;border-bottom:1px solid var(--line)}
+th,td{padding:7px 9px;text-align:left;vertical-align:middle;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{padding-left:2px}
 thead th{font-weight:600;vertical-align:bottom;border-bottom:1px solid var(--edge);line-height:1.3;white-space:nowrap}
 thead small{display:block;font-weight:400;color:var(--soft);font-size:12px}
@@ -61,20 +61,23 @@ svg .grid{stroke:var(--line)}svg .axis{stroke:var(--edge)}svg .reference{stroke:
 svg .over{paint-order:stroke;stroke:var(--bg);stroke-width:3px}
 svg .dot{fill:var(--bg);stroke:var(--ink)}svg .cursor{stroke:var(--edge)}
 .scroll svg{max-width:none}
+figure.scroll{margin-top:24px}
 figure{margin:0}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr));gap:22px 24px;margin:14px 0 18px}
 .charts svg{width:100%}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,176px),1fr));gap:14px 16px}
 .panels svg{width:100%}
-.legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 6px;margin:34px -10px -24px;padding:8px 10px;position:sticky;top:0;z-index:2;
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 6px;margin:40px -10px 0;padding:8px 10px;position:sticky;top:0;z-index:2;
 background:var(--bg);border-bottom:1px solid var(--line);font-size:13.5px}
 .legend li{padding:3px 9px;border-radius:6px}
+.legend+section{border-top:0;margin-top:22px;padding-top:14px}
 .js .legend li{cursor:pointer}.js .legend li:hover{background:var(--panel)}
 .legend li.off{opacity:.38;text-decoration:line-through}
 .off:not(.legend .off){display:none}
-.cards{list-style:none;margin:0;padding:0;display:grid;gap:18px 16px;grid-template-columns:repeat(auto-fill,minmax(min(46%,158px),1fr))}
+.cards{list-style:none;margin:0;padding:0;display:grid;gap:18px 16px;grid-template-columns:repeat(auto-fill,minmax(min(46%,var(--card,158px)),1fr))}
 .cards .cellname{margin-bottom:6px;font-weight:600;font-size:13.5px}
-img{display:block;max-width:100%;height:auto;image-rendering:pixelated;border-radius:3px;background:var(--panel)}
+img{display:block;max-width:100%;height:auto;border-radius:3px;background:var(--panel)}
+.grown{image-rendering:pixelated}
 .stack{display:grid;gap:10px}
 .stack figcaption{font-size:12px}
 .js .stack figcaption{display:none}
@@ -82,7 +85,7 @@ img{display:block;max-width:100%;height:auto;image-rendering:pixelated;border-ra
 .nopicture{min-height:112px;margin:0;display:grid;place-items:center;text-align:center;padding:8px;color:var(--soft);font-size:12.5px;
 border:1px dashed var(--edge);border-radius:3px}
 .pictures{width:auto}.pictures td,.pictures th{border:0;padding:5px 6px;vertical-align:top;font-weight:500}
-.pictures thead th{vertical-align:bottom}.pictures td img{min-width:84px}
+.pictures thead th{vertical-align:bottom}.pictures td img{max-width:200px}.pictures tbody th{white-space:nowrap}
 .slider{display:flex;gap:14px;align-items:center;margin:0 0 18px;font-size:13.5px}
 .slider[hidden]{display:none}
 .slider label{display:flex;flex:1;gap:12px;align-items:center;max-width:640px}
@@ -97,6 +100,7 @@ pre{background:var(--panel);padding:13px 16px;border-radius:8px;overflow-x:auto;
 .command{display:flex;justify-content:space-between;gap:16px;align-items:flex-start}
 .command code{white-space:pre-wrap;overflow-wrap:anywhere}
 .changes{margin:12px 0 18px;display:grid;gap:8px}
+.changes dt{font-size:13.5px}
 .changes>div{display:grid;grid-template-columns:150px 1fr;gap:14px;border-bottom:1px solid var(--line);padding-bottom:8px}
 .changes dd{margin:0;display:grid;min-width:0}.changes code{overflow-wrap:anywhere}
 .changes .minus{color:var(--soft)}.changes .plus{color:var(--ink)}

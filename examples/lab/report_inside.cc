@@ -143,7 +143,7 @@ void bars(Html& html, const Digest& d, const std::string& title, const std::stri
     const RunRecord* run = cell.first();
     if (parts && run != nullptr && !run->ms_parts.empty()) bar.parts = run->ms_parts;
     if (bar.parts.empty()) bar.parts = {{title, s.mean}};
-    if (s.n < 2) bar.dots.clear();
+    if (!(s.max > s.min)) bar.dots.clear();  // equal dots on the end of the bar say nothing
     chart.bars.push_back(std::move(bar));
   }
   if (chart.bars.empty()) return;

@@ -27,17 +27,19 @@ bool png_size(std::string_view png, int* width, int* height) {
 }
 
 void image(Html& html, const std::string& png, const std::string& description) {
+  constexpr int kTarget = 144;  // pixels on the page
   int width = 0, height = 0;
   if (!png_size(png, &width, &height)) {
     html.element("p", {{"class", "nopicture"}}, "not a PNG");
     return;
   }
   // Small pictures are shown larger by a whole factor, so that every pixel stays a square.
-  const int factor = std::max(1, 112 / std::max(width, height));
+  const int factor = std::max(1, kTarget / std::max(width, height));
   html.empty("img", {{"alt", description},
                      {"src", "data:image/png;base64," + base64(png)},
                      {"width", width * factor},
-                     {"height", height * factor}});
+                     {"height", height * factor},
+                     {"class", factor > 1 ? "grown" : ""}});
 }
 
 // The run of a cell whose pictures are shown: the first seed for which there are any.
@@ -132,8 +134,22 @@ void cell_heading(Html& html, const Cell& cell) {
   html.element("span", cell.label);
 }
 
+// Cards as wide as their pictures, within what a page can take.
+std::string card_width(const Digest& d) {
+  int widest = 140;
+  for (const Cell& cell : d.cells) {
+    const RunRecord* run = pictured(cell);
+    int width = 0, height = 0;
+    if (run != nullptr && !run->pictures.front().pictures.empty() &&
+        png_size(run->pictures.front().pictures.front().png, &width, &height)) {
+      widest = std::max(widest, width);
+    }
+  }
+  return "--card:" + std::to_string(std::min(widest, 320)) + "px";
+}
+
 void cards(Html& html, const Digest& d, const Sheet& sheet, const std::string& row) {
-  const auto list = html.in("ul", {{"class", "cards"}});
+  const auto list = html.in("ul", {{"class", "cards"}, {"style", card_width(d)}});
   for (const InputColumn& input : d.comparison.inputs) {
     const auto item = html.in("li");
     html.element("span", {{"class", "cellname"}}, input.name);

@@ -100,10 +100,11 @@ void main_table(Html& html, const Digest& d, const Metric& metric) {
   const auto scroll = html.in("div", {{"class", "scroll"}});
   const auto table = html.in("table", {{"class", "sortable"}});
   html.element("caption", metric_label(metric) + (metric.unit.empty() ? "" : " in " + metric.unit) +
-                              (arrow.empty() ? "" : ", " + arrow));
-  const std::string n = std::to_string(d.seeds.size());
+                              (arrow.empty() ? "" : ", " + arrow) + ", " +
+                              std::to_string(d.seeds.size()) +
+                              (d.seeds.size() == 1 ? " seed" : " seeds"));
   head(html, {{"cell", "", false},
-              {"last", "mean ± 95 %, n = " + n},
+              {"last", "mean ± 95 %"},
               {"seeds", "dot: seed, bar: mean", false},
               {"each seed", "last value", false},
               {"best @ step", "mean of bests"},
@@ -239,7 +240,7 @@ void verdict_section(Html& html, const Digest& d) {
   for (const auto& [heading, list] : all) {
     for (const auto& [key, value] : *list) {
       const auto row = html.in("div");
-      html.open("dt").element("small", heading).text(" " + key).close();
+      html.open("dt").element("small", heading).text(": " + key).close();
       html.element("dd", value);
     }
   }

@@ -123,9 +123,11 @@ std::string headline_over_facets(
     return leaders[0].first + " has the " + best +
            " at every setting; what is clear at which setting stands below.";
   }
-  std::vector<std::string> parts;
-  for (const auto& [name, where] : leaders) parts.push_back(name + " at " + listed(where));
-  return "Which cell has the " + best + " depends on the setting: " + listed(parts) +
+  std::string parts;
+  for (const auto& [name, where] : leaders) {
+    parts += (parts.empty() ? "" : "; ") + name + " at " + listed(where);
+  }
+  return "Which cell has the " + best + " depends on the setting: " + parts +
          ". What of it is clear stands below.";
 }
 
