@@ -294,43 +294,66 @@ void OutputRowOf(const Real* from, std::int64_t xi_stride, const TileVector* til
   }
 }
 
-void DealRow(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
-             std::int64_t phases, std::int64_t count, Real* to, std::int64_t phase_stride) {
+// line[j] = row[first + j · step] for j < count, 0 outside the image.
+void GatherLine(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
+                std::int64_t count, Real* line) {
   const D d;
-  const auto one = [&](std::int64_t t) HWY_ATTR {
-    for (std::int64_t q = 0; q < phases; ++q) {
-      const std::int64_t at = first + (t * phases + q) * step;
-      to[q * phase_stride + t] = at >= 0 && at < extent ? row[at] : 0;
+  const auto reach = [&](std::int64_t x) HWY_ATTR { return x <= 0 ? 0 : (x + step - 1) / step; };
+  const std::int64_t j0 = std::min(reach(-first), count),
+                     j1 = std::clamp(reach(extent - first), j0, count);
+  std::int64_t j = 0;
+  for (; j < j0; ++j) line[j] = 0;
+  const Real* in = row + first;
+  if (step == 1) {
+    for (; j + kLanes <= j1; j += kLanes) hn::StoreU(hn::LoadU(d, in + j), d, line + j);
+  } else if (step == 2) {
+    for (; j + kLanes < j1;
+         j += kLanes) {  // < : the vector of the numbers between reads one further
+      V even, odd;
+      hn::LoadInterleaved2(d, in + 2 * j, even, odd);
+      hn::StoreU(even, d, line + j);
     }
-  };
-  std::int64_t t = 0;
-  for (; t < count && first + t * phases * step < 0; ++t) one(t);
-  if (step == 1 && phases == 4) {
-    for (; t + kLanes <= count && first + (t + kLanes) * 4 <= extent; t += kLanes) {
-      V v0, v1, v2, v3;
-      hn::LoadInterleaved4(d, row + first + t * 4, v0, v1, v2, v3);
-      hn::StoreU(v0, d, to + t);
-      hn::StoreU(v1, d, to + phase_stride + t);
-      hn::StoreU(v2, d, to + 2 * phase_stride + t);
-      hn::StoreU(v3, d, to + 3 * phase_stride + t);
-    }
-  } else if (step == 1 && phases == 2) {
-    for (; t + kLanes <= count && first + (t + kLanes) * 2 <= extent; t += kLanes) {
-      V v0, v1;
-      hn::LoadInterleaved2(d, row + first + t * 2, v0, v1);
-      hn::StoreU(v0, d, to + t);
-      hn::StoreU(v1, d, to + phase_stride + t);
-    }
-  } else {
-    const std::int64_t inside =
-        std::clamp<std::int64_t>((extent - first - 1) / step / phases, t, count);
-    for (std::int64_t q = 0; q < phases; ++q) {
-      const Real* in = row + first + q * step;
-      for (std::int64_t i = t; i < inside; ++i) to[q * phase_stride + i] = in[i * phases * step];
-    }
-    t = inside;
   }
-  for (; t < count; ++t) one(t);
+  for (; j < j1; ++j) line[j] = in[j * step];
+  for (; j < count; ++j) line[j] = 0;
+}
+
+void DealPlanes(const Deal& job, const Real* image, Real* line, Real* planes) {
+  const D d;
+  for (std::int64_t i = 0; i < job.rows; ++i) {
+    for (std::int64_t p = 0; p < (i + 1 == job.rows ? job.last : job.m); ++p) {
+      const std::int64_t y = job.y0 + (i * job.m + p) * job.step_h;
+      Real* to = planes + p * job.m * job.stride + i * job.columns;
+      if (y < 0 || y >= job.height) {
+        for (std::int64_t q = 0; q < job.m; ++q)
+          std::fill_n(to + q * job.stride, job.columns, Real(0));
+        continue;
+      }
+      // Whole vectors: what is stored beyond a row is overwritten by the next row, or lies between
+      // planes. One or two columns more, as the border often is, are cheaper one by one.
+      const std::int64_t odd = job.columns % kLanes <= 2 ? job.columns % kLanes : 0;
+      const std::int64_t count = (job.columns - odd + kLanes - 1) / kLanes * kLanes;
+      GatherLine(image + y * job.width, job.width, job.x0, job.step_w, (count + odd) * job.m, line);
+      for (std::int64_t t = count; t < count + odd; ++t) {
+        for (std::int64_t q = 0; q < job.m; ++q) to[q * job.stride + t] = line[t * job.m + q];
+      }
+      for (std::int64_t t = 0; t < count; t += kLanes, to += kLanes) {
+        if (job.m == 4) {
+          V v0, v1, v2, v3;
+          hn::LoadInterleaved4(d, line + t * 4, v0, v1, v2, v3);
+          hn::StoreU(v0, d, to);
+          hn::StoreU(v1, d, to + job.stride);
+          hn::StoreU(v2, d, to + 2 * job.stride);
+          hn::StoreU(v3, d, to + 3 * job.stride);
+        } else {
+          V v0, v1;
+          hn::LoadInterleaved2(d, line + t * 2, v0, v1);
+          hn::StoreU(v0, d, to);
+          hn::StoreU(v1, d, to + job.stride);
+        }
+      }
+    }
+  }
 }
 
 #define TAPESTRY_BY_SCHEME(function, ...) \
@@ -383,7 +406,7 @@ HWY_EXPORT(Gradient);
 HWY_EXPORT(Output);
 HWY_EXPORT(WeightGradient);
 HWY_EXPORT(OutputRow);
-HWY_EXPORT(DealRow);
+HWY_EXPORT(DealPlanes);
 
 SchemeSize scheme_size(Scheme scheme) {
   switch (scheme) {
@@ -427,9 +450,8 @@ void transform_output_row(Scheme scheme, const Real* from, std::int64_t xi_strid
   HWY_DYNAMIC_DISPATCH(OutputRow)
   (scheme, from, xi_stride, tiles, count, bias, rows, to, row_stride);
 }
-void deal_row(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
-              std::int64_t phases, std::int64_t count, Real* to, std::int64_t phase_stride) {
-  HWY_DYNAMIC_DISPATCH(DealRow)(row, extent, first, step, phases, count, to, phase_stride);
+void deal(const Deal& job, const Real* image, Real* line, Real* planes) {
+  HWY_DYNAMIC_DISPATCH(DealPlanes)(job, image, line, planes);
 }
 
 }  // namespace tapestry::kernels

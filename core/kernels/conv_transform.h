@@ -25,6 +25,14 @@ namespace tapestry::kernels {
 // The gradient of w is the transposed map, w' = Gᵀ [ Σ (A g Aᵀ) ⊙ (Bᵀ x B) ] G, with the same
 // number of products.
 //
+// Errors. Sums of products cancel in Aᵀ, so what is rounded is larger than the result by about the row sums of |Aᵀ|, |G| and |Bᵀ|.
+// Small points keep these small: 0, ±5/8, ±3/2, ∞ for six, 0, ±1, 1/2, ∞ for five. For random numbers, C channels and any target,
+//
+//     |error| ≤ 64 · 2⁻²⁴ · √C · kH · kW · max|x| · max|w|
+//
+// (largest seen: 45); its root mean square is 2 to 10 times that of plain sums, whose bound 2·√K·2⁻²⁴·Σ|a·b| it also meets from
+// about 16 channels up.
+//
 // With points 0, ±a, ±b, ∞ the rows of Bᵀ are the coefficients of Π(t − q) over the other points q,
 // those of G the powers of a point over Π(p − q), those of A its powers.
 enum class Scheme { k4x3, k2x3, k4x2 };
@@ -73,10 +81,19 @@ void transform_output_row(Scheme scheme, const Real* from, std::int64_t xi_strid
                           const TileVector* tiles, std::int64_t count, Real bias, std::int64_t rows,
                           Real* to, std::int64_t row_stride);
 
-/// to[q · phase_stride + t] = row[first + (t · phases + q) · step] for t < count, q < phases; 0
-/// where that is outside [0, extent).
-void deal_row(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
-              std::int64_t phases, std::int64_t count, Real* to, std::int64_t phase_stride);
+/// How the rows and columns of an image are dealt out over m × m planes by their remainder mod m:
+/// plane (p, q) holds at (i, j) pixel (y0 + (i · m + p) · step_h, x0 + (j · m + q) · step_w), or 0
+/// outside the image.
+struct Deal {
+  std::int64_t height, width;  // of the image
+  std::int64_t y0, x0, step_h, step_w;
+  std::int64_t m, rows, columns;  // rows and columns of a plane
+  std::int64_t last;              // only planes p < last need the last row
+  std::int64_t stride;            // numbers from one plane to the next
+};
+/// `line` is scratch space for m · (columns + lanes) numbers. A vector beyond the end of each plane
+/// may be overwritten. m is 2 or 4.
+void deal(const Deal& job, const Real* image, Real* line, Real* planes);
 
 }  // namespace tapestry::kernels
 

@@ -18,6 +18,9 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 
 // Transformed input and products of one unit of work: mostly in a 512 KB second-level cache.
 constexpr std::int64_t kUnitBytes = 640 << 10;
+constexpr std::int64_t kUnitSlots = 4;
+// Units that run on all threads together may fill a part of the third-level cache.
+constexpr std::int64_t kFewUnits = 8, kLargeUnitBytes = 4 << 20;
 constexpr std::int64_t kPanelBytes = 192 << 10;  // transformed weights used in turn, as in gemm.cc
 constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
 
@@ -77,7 +80,9 @@ class Winograd {
         tile_(tile_shape()),
         cut_(st.out_channels, tile_.max_rows),
         vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
-        products_(size_.n * size_.n) {
+        columns_(vectors_ * tile_.lanes),
+        products_(size_.n * size_.n),
+        blocks_(lanes_are == Lanes::kTiles ? st.images : ceil_div(st.images, tile_.lanes)) {
     for (const Pass& pass : st.passes) {
       auto found = filters(st, pass, size_.r);
       if (!found || found->empty()) return;
@@ -88,88 +93,52 @@ class Winograd {
       if (static_cast<std::int64_t>(filter.size()) * st.in_channels != depth_) return;
     }
     possible_ = depth_ > 0;
-    blocks_ = lanes_are == Lanes::kTiles ? st.images : ceil_div(st.images, tile_.lanes);
+    row_ = ceil_div(depth_, tile_.lanes) * tile_.lanes;
+    weight_stride_ = spread(st.out_channels * row_);
   }
 
   /// Expected time in cycles, infinite when the scheme does not apply.
   double cost() const {
     if (!possible_) return std::numeric_limits<double>::infinity();
-    std::int64_t slots = 0;
-    for (const Pass& pass : st_.passes) slots += slots_of(pass);
-    // Two multiply-adds per cycle, 15 % lost around the edges of tiles; a transformation of a
-    // vector of 6 × 6 tiles was measured to take about 130 cycles with packing.
+    double slots = 0;
+    for (const Pass& pass : st_.passes)
+      slots += static_cast<double>(slots_of(pass) * blocks_ * st_.groups);
     const auto depth = static_cast<double>(depth_), rows = static_cast<double>(st_.out_channels);
     const auto products = static_cast<double>(products_);
-    return static_cast<double>(slots * blocks_ * st_.groups) *
-               (products * depth * rows * 0.58 + (depth + rows) * products * 3.6) +
+    return slots * products * (depth * rows * kProductCost + (depth + rows) * kTransformCost) +
            static_cast<double>(st_.groups * static_cast<std::int64_t>(st_.passes.size())) * depth *
-               rows * products;
+               rows * products * kWeightCost;
   }
 
-  void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
-    row_ = ceil_div(depth_, tile_.lanes) * tile_.lanes;
-    weight_stride_ = spread(st_.out_channels * row_);
-    const std::int64_t group_products =
-        static_cast<std::int64_t>(st_.passes.size()) * products_ * weight_stride_;
-    Scratch<Real> transformed(st_.groups * group_products);
+  void run(const Real* source, const Real* weight, const Real* bias, Real* result) const {
+    const std::int64_t pass_weights = products_ * weight_stride_;
+    Scratch<Real> transformed(st_.groups * static_cast<std::int64_t>(st_.passes.size()) *
+                              pass_weights);
     transform_weights(weight, transformed.data());
-
-    const std::int64_t slot_bytes = (depth_ + st_.out_channels) * products_ * tile_.lanes *
-                                    static_cast<std::int64_t>(sizeof(Real));
-    const std::int64_t target =
-        std::max(kUnitBytes / slot_bytes / vectors_, std::int64_t{1}) * vectors_;
-    struct Range {
-      std::size_t pass;
-      std::int64_t first, last;
-    };
-    std::vector<Range> ranges;
-    std::int64_t most = 1;
     for (std::size_t p = 0; p < st_.passes.size(); ++p) {
-      place(st_.passes[p]);
-      const auto count = static_cast<std::int64_t>(slots_[p].size());
-      // Pieces end with a tile of products; with one image per lane, with a row of tiles, because
-      // whole rows are stored.
-      const std::int64_t step =
-          lanes_are_ == Lanes::kImages ? tile_columns(st_.passes[p]) : vectors_;
-      const std::int64_t steps = ceil_div(count, step),
-                         pieces = std::min(ceil_div(count, target), steps);
-      for (std::int64_t i = 0; i < pieces; ++i) {
-        const auto bound = [&](std::int64_t at) {
-          return std::min(count, steps * at / pieces * step);
-        };
-        ranges.push_back({p, bound(i), bound(i + 1)});
-        most = std::max(most, ranges.back().last - ranges.back().first);
+      for (std::int64_t group = 0; group < st_.groups; ++group) {
+        const Real* from =
+            transformed.data() +
+            (group * static_cast<std::int64_t>(st_.passes.size()) + static_cast<std::int64_t>(p)) *
+                pass_weights;
+        run_pass(p, Operands{source + group * st_.in_channels * st_.in_h * st_.in_w, from,
+                             bias == nullptr ? nullptr : bias + group * st_.out_channels,
+                             result + group * st_.out_channels * st_.out_h * st_.out_w});
       }
     }
-    unit_slots_ = ceil_div(most, vectors_) * vectors_;
-    columns_ = vectors_ * tile_.lanes;
-    for (std::int64_t s = 0; s < unit_slots_; ++s) {
-      products_slots_.push_back({s / vectors_ * depth_ * columns_ + s % vectors_ * tile_.lanes,
-                                 s * tile_.lanes, nullptr});
-    }
-    for (std::int64_t k = 0; k < depth_; ++k)
-      offsets_.push_back(static_cast<std::int32_t>(k * columns_));
-
-    const auto pieces = static_cast<std::int64_t>(ranges.size());
-    const std::int64_t work = most * tile_.lanes * products_ * depth_ * st_.out_channels;
-    parallel_for(blocks_ * st_.groups * pieces, ceil_div(kChunkWork, work),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   Unit unit(*this);
-                   for (std::int64_t i = begin; i < end; ++i) {
-                     const Range& range = ranges[static_cast<std::size_t>(i % pieces)];
-                     const std::int64_t group = i / pieces % st_.groups,
-                                        block = i / pieces / st_.groups;
-                     unit.run(range.pass, range.first, range.last, group, block, source,
-                              transformed.data() + group * group_products, bias, result);
-                   }
-                 });
   }
 
  private:
-  /// A vector of tiles. kTiles: tiles first, first + 1, … in rows of `pitch`; kImages: tile `first`
-  /// of each image.
-  struct TileSlot {
-    std::int64_t first;
+  // Cycles per vector of tiles and each of the n² products: for a multiply-add (two per cycle, 15 %
+  // lost around the edges), for transforming one channel's input or output, and, per weight, for
+  // transforming it. Measured.
+  static constexpr double kProductCost = 0.58, kTransformCost = 7, kWeightCost = 1;
+
+  struct Operands {
+    const Real* source;  // of the group in image 0
+    const Real* weight;  // transformed, of the pass and group
+    const Real* bias;
+    Real* result;
   };
 
   std::int64_t tile_rows(const Pass& pass) const {
@@ -183,41 +152,40 @@ class Winograd {
   std::int64_t pitch(const Pass& pass) const {
     return tile_columns(pass) + (lanes_are_ == Lanes::kTiles ? 1 : 0);
   }
-  bool along_rows(const Pass& pass) const {
-    return tile_rows(pass) * ceil_div(tile_columns(pass), tile_.lanes) <= flat_slots(pass);
+  std::int64_t row_slots(const Pass& pass) const {
+    return tile_rows(pass) * ceil_div(tile_columns(pass), tile_.lanes);
   }
   std::int64_t flat_slots(const Pass& pass) const {
     return ceil_div((tile_rows(pass) - 1) * pitch(pass) + tile_columns(pass), tile_.lanes);
   }
+  /// Vectors of tiles in a block: an image, or as many images as there are lanes.
   std::int64_t slots_of(const Pass& pass) const {
     if (lanes_are_ == Lanes::kImages) return tile_rows(pass) * tile_columns(pass);
-    return std::min(tile_rows(pass) * ceil_div(tile_columns(pass), tile_.lanes), flat_slots(pass));
+    return std::min(row_slots(pass), flat_slots(pass));
   }
-
-  void place(const Pass& pass) {
-    std::vector<TileSlot> slots;
-    const std::int64_t rows = tile_rows(pass), columns = tile_columns(pass);
-    if (lanes_are_ == Lanes::kImages) {
-      for (std::int64_t t = 0; t < rows * columns; ++t) slots.push_back({t});
-    } else if (along_rows(pass)) {
-      for (std::int64_t i = 0; i < rows; ++i) {
-        for (std::int64_t j = 0; j < columns; j += tile_.lanes)
-          slots.push_back({i * pitch(pass) + j});
-      }
+  /// The first tile of each vector of a block.
+  std::vector<std::int64_t> place(const Pass& pass) const {
+    std::vector<std::int64_t> first;
+    const bool flat = lanes_are_ == Lanes::kTiles && flat_slots(pass) < row_slots(pass);
+    const std::int64_t step = lanes_are_ == Lanes::kImages ? 1 : tile_.lanes;
+    if (flat) {
+      for (std::int64_t s = 0; s < flat_slots(pass); ++s) first.push_back(s * step);
     } else {
-      for (std::int64_t t = 0; t < (rows - 1) * pitch(pass) + columns; t += tile_.lanes)
-        slots.push_back({t});
+      for (std::int64_t i = 0; i < tile_rows(pass); ++i) {
+        for (std::int64_t j = 0; j < tile_columns(pass); j += step)
+          first.push_back(i * pitch(pass) + j);
+      }
     }
-    slots_.push_back(std::move(slots));
+    return first;
   }
 
-  // transformed[pass][xi][output channel][k], k = (filter, input channel), rows of row_ numbers.
+  // transformed[group][pass][xi][output channel][k], k = (filter, input channel), rows of row_
+  // numbers.
   void transform_weights(const Real* weight, Real* transformed) const {
     const auto passes = static_cast<std::int64_t>(st_.passes.size());
     const std::int64_t taps = size_.r * size_.r;
-    const std::int64_t work = depth_ * products_ * 2;
     parallel_for(
-        st_.groups * passes * st_.out_channels, ceil_div(40'000, work),
+        st_.groups * passes * st_.out_channels, ceil_div(20'000, depth_ * products_),
         [&](std::int64_t begin, std::int64_t end) {
           Scratch<Real> row(taps * row_);
           std::fill(row.data(), row.data() + taps * row_, Real(0));
@@ -248,169 +216,226 @@ class Winograd {
         });
   }
 
-  /// Scratch space of one thread, and what it does for one unit of work.
+  void run_pass(std::size_t p, const Operands& operands) const {
+    const Pass& pass = st_.passes[p];
+    const std::vector<std::int64_t> first = place(pass);
+    const std::int64_t all = static_cast<std::int64_t>(first.size()) * blocks_;
+    // Units end with a tile of products; with one image per lane, with a row of tiles, because
+    // whole rows are stored.
+    const std::int64_t step = lanes_are_ == Lanes::kImages ? tile_columns(pass) : vectors_,
+                       steps = ceil_div(all, step);
+    const std::int64_t slot_bytes = (depth_ + st_.out_channels) * products_ * tile_.lanes *
+                                    static_cast<std::int64_t>(sizeof(Real));
+    // Each unit reads all transformed weights: with kUnitSlots vectors of tiles, slowly enough for
+    // the third-level cache.
+    const std::int64_t slots = std::max(kUnitBytes / slot_bytes, kUnitSlots);
+    const std::int64_t units = ceil_div(steps, std::max<std::int64_t>(slots / step, 1));
+    if (units >= kFewUnits) {
+      const std::int64_t work = all * tile_.lanes * products_ * depth_ * st_.out_channels / units;
+      parallel_for(units, ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
+        Unit unit(*this, p, first, operands, std::min(all, (steps / units + 1) * step));
+        for (std::int64_t i = begin; i < end; ++i) {
+          unit.run(std::min(all, steps * i / units * step),
+                   std::min(all, steps * (i + 1) / units * step));
+        }
+      });
+      return;
+    }
+    // Few units, because the image is small and the channels are many: one after the other, each on
+    // all threads.
+    const std::int64_t large =
+        std::max<std::int64_t>(std::max(kLargeUnitBytes / slot_bytes, kUnitSlots) / step, 1);
+    Unit unit(*this, p, first, operands, std::min(all, large * step));
+    for (std::int64_t at = 0; at < steps; at += large)
+      unit.run(std::min(all, at * step), std::min(all, (at + large) * step));
+  }
+
+  /// Scratch space for some vectors of tiles, and the three stages of their way from source to
+  /// result. Each stage is cut into independent parts: where units run on different threads, nested
+  /// parallel_for's run inline.
   class Unit {
    public:
-    explicit Unit(const Winograd& w)
+    Unit(const Winograd& w, std::size_t p, const std::vector<std::int64_t>& first,
+         const Operands& operands, std::int64_t slots)
         : w_(w),
+          st_(w.st_),
+          pass_(w.st_.passes[p]),
+          filters_(w.filters_[p]),
+          first_(first),
+          operands_(operands),
           lanes_(w.tile_.lanes),
           m_(w.size_.m),
           n_(w.size_.n),
-          xi_stride_(spread(w.unit_slots_ * lanes_ * w.depth_)),
-          product_row_(w.unit_slots_ * lanes_),
-          inputs_(w.products_ * xi_stride_),
+          pitch_(w.pitch(pass_)),
+          input_stride_(spread(ceil_div(slots, w.vectors_) * w.columns_ * w.depth_)),
+          product_row_(ceil_div(slots, w.vectors_) * w.columns_),
           product_stride_(spread(w.st_.out_channels * product_row_)),
+          inputs_(w.products_ * input_stride_),
           products_(w.products_ * product_stride_),
-          tile_out_(m_ * m_ * lanes_) {}
+          offsets_(w.depth_) {
+      for (std::int64_t s = 0; s < ceil_div(slots, w.vectors_) * w.vectors_; ++s)
+        product_slots_.push_back({input_at(s), s * lanes_, nullptr});
+      for (std::int64_t k = 0; k < w.depth_; ++k)
+        offsets_[k] = static_cast<std::int32_t>(k * w.columns_);
+    }
 
-    void run(std::size_t p, std::int64_t first, std::int64_t last, std::int64_t group,
-             std::int64_t block, const Real* source, const Real* weight, const Real* bias,
-             Real* result) {
-      const Stencil& st = w_.st_;
-      const Pass& pass = st.passes[p];
-      slots_ = w_.slots_[p].data() + first;
-      count_ = last - first;
-      pitch_ = w_.pitch(pass);
-      row0_ = slots_[0].first / pitch_;
-      row1_ = std::min(
-          (slots_[count_ - 1].first + (w_.lanes_are_ == Lanes::kTiles ? lanes_ - 1 : 0)) / pitch_ +
-              1,
-          w_.tile_rows(pass));
-      if (w_.lanes_are_ == Lanes::kTiles) {
-        const std::int64_t image = block * st.groups + group;
-        load_tiles(p, source + image * st.in_channels * st.in_h * st.in_w);
-      } else {
-        load_images(
-            p, block,
-            source + (block * lanes_ * st.groups + group) * st.in_channels * st.in_h * st.in_w);
+    /// The vectors [begin, end) of all blocks.
+    void run(std::int64_t begin, std::int64_t end) {
+      count_ = end - begin;
+      segments_.clear();
+      const auto per_block = static_cast<std::int64_t>(first_.size());
+      for (std::int64_t s = begin; s < end;) {
+        Segment segment{s / per_block, s - begin, std::min(per_block - s % per_block, end - s),
+                        nullptr,       0,         0};
+        segment.first = first_.data() + s % per_block;
+        segment.row0 = segment.first[0] / pitch_;
+        const std::int64_t last =
+            segment.first[segment.count - 1] + (w_.lanes_are_ == Lanes::kTiles ? lanes_ - 1 : 0);
+        segment.row1 = std::min(last / pitch_ + 1, w_.tile_rows(pass_));
+        segments_.push_back(segment);
+        s += segment.count;
       }
-      multiply(weight + static_cast<std::int64_t>(p) * w_.products_ * w_.weight_stride_);
-      const Real* group_bias = bias == nullptr ? nullptr : bias + group * st.out_channels;
-      const std::int64_t out = st.out_channels * st.out_h * st.out_w;
-      if (w_.lanes_are_ == Lanes::kTiles) {
-        store_tiles(pass, group_bias, result + (block * st.groups + group) * out);
-      } else {
-        store_images(pass, block, group_bias, result + (block * lanes_ * st.groups + group) * out);
-      }
+      // About 10 µs of work in each part.
+      const std::int64_t columns = count_ * lanes_ * w_.products_;
+      parallel_for(w_.depth_, ceil_div(40'000, columns), [&](std::int64_t k0, std::int64_t k1) {
+        for (const Segment& segment : segments_) load(segment, k0, k1);
+      });
+      parallel_for(w_.products_,
+                   ceil_div(kChunkWork * w_.products_, columns * w_.depth_ * st_.out_channels),
+                   [&](std::int64_t xi0, std::int64_t xi1) { multiply(xi0, xi1); });
+      parallel_for(st_.out_channels, ceil_div(40'000, columns),
+                   [&](std::int64_t o0, std::int64_t o1) {
+                     for (const Segment& segment : segments_) store(segment, o0, o1);
+                   });
     }
 
    private:
-    // Where the transformed inputs of slot s go, for k = 0.
+    /// The vectors of a unit that belong to one block: they are [at, at + count) of the unit and
+    /// lie in rows of tiles [row0, row1).
+    struct Segment {
+      std::int64_t block, at, count;
+      const std::int64_t* first;  // tile of each vector
+      std::int64_t row0, row1;
+    };
+
+    // Where the transformed inputs of vector s go, for k = 0.
     std::int64_t input_at(std::int64_t s) const {
       return s / w_.vectors_ * w_.depth_ * w_.columns_ + s % w_.vectors_ * lanes_;
     }
 
-    void load_tiles(std::size_t p, const Real* source) {
-      const Stencil& st = w_.st_;
-      const Pass& pass = st.passes[p];
-      // Rows and columns are dealt out by their remainder mod m, so that a pixel's place in its
-      // tile selects a plane, and neighboring tiles are neighbors in it. Units within one row of
-      // tiles take only the columns that they need.
-      std::int64_t column0 = 0, columns = pitch_;
-      if (row1_ - row0_ == 1) {
-        column0 = slots_[0].first % pitch_;
-        columns = std::min(pitch_, slots_[count_ - 1].first % pitch_ + lanes_ + 1) - column0;
+    /// Input channels [k0, k1) of all filters.
+    void load(const Segment& segment, std::int64_t k0, std::int64_t k1) {
+      for (std::int64_t k = k0; k < k1;) {
+        const std::int64_t f = k / st_.in_channels, end = std::min(k1, (f + 1) * st_.in_channels);
+        const Filter& filter = filters_[static_cast<std::size_t>(f)];
+        if (w_.lanes_are_ == Lanes::kTiles) {
+          load_tiles(segment, filter, k, end);
+        } else {
+          load_images(segment, filter, k, end);
+        }
+        k = end;
       }
-      const std::int64_t rows = row1_ - row0_ + 1, plane = (rows * columns + 7) / 8 * 8;
-      Scratch<Real> planes(m_ * m_ * plane + lanes_ + columns);
+    }
+
+    void load_tiles(const Segment& segment, const Filter& filter, std::int64_t k0,
+                    std::int64_t k1) {
+      // A pixel's place in its tile selects a plane, and neighboring tiles are neighbors in it.
+      // Vectors within one row of tiles take only the columns that they need.
+      std::int64_t column0 = 0, columns = pitch_;
+      if (segment.row1 - segment.row0 == 1) {
+        column0 = segment.first[0] % pitch_;
+        columns =
+            std::min(pitch_, segment.first[segment.count - 1] % pitch_ + lanes_ + 1) - column0;
+      }
+      const Plane& origin = st_.planes[static_cast<std::size_t>(filter.plane)];
+      Deal job;
+      job.height = st_.in_h;
+      job.width = st_.in_w;
+      job.y0 = (pass_.row0 + filter.dy + segment.row0 * m_) * st_.in_step_h + origin.row0;
+      job.x0 = (pass_.column0 + filter.dx + column0 * m_) * st_.in_step_w + origin.column0;
+      job.step_h = st_.in_step_h;
+      job.step_w = st_.in_step_w;
+      job.m = m_;
+      job.rows = segment.row1 - segment.row0 + 1;  // one more, for the lower border of the last row
+      job.columns = columns;
+      job.last = n_ - m_;
+      job.stride = spread(job.rows * columns + lanes_);
+      Scratch<Real> planes(m_ * m_ * job.stride + lanes_ + columns), line(m_ * (columns + lanes_));
       std::vector<std::int32_t> offsets;
       for (std::int64_t i = 0; i < n_; ++i) {
         for (std::int64_t j = 0; j < n_; ++j) {
-          offsets.push_back(static_cast<std::int32_t>((i % m_ * m_ + j % m_) * plane +
+          offsets.push_back(static_cast<std::int32_t>((i % m_ * m_ + j % m_) * job.stride +
                                                       i / m_ * columns + j / m_));
         }
       }
-      vectors_.clear();
-      for (std::int64_t s = 0; s < count_; ++s) {
-        vectors_.push_back({slots_[s].first - row0_ * pitch_ - column0, input_at(s)});
+      std::vector<TileVector> vectors;
+      for (std::int64_t s = 0; s < segment.count; ++s) {
+        vectors.push_back(
+            {segment.first[s] - segment.row0 * pitch_ - column0, input_at(segment.at + s)});
       }
-      std::int64_t k = 0;
-      for (const Filter& filter : w_.filters_[p]) {
-        const Plane& origin = st.planes[static_cast<std::size_t>(filter.plane)];
-        const std::int64_t y0 = (pass.row0 + filter.dy) * st.in_step_h + origin.row0;
-        const std::int64_t x0 =
-            (pass.column0 + filter.dx + column0 * m_) * st.in_step_w + origin.column0;
-        for (std::int64_t c = 0; c < st.in_channels; ++c, ++k) {
-          const Real* image = source + c * st.in_h * st.in_w;
-          for (std::int64_t i = 0; i < rows; ++i) {
-            // The last row of tiles is there for the lower border of the one before.
-            for (std::int64_t q = 0; q < (i + 1 == rows ? n_ - m_ : m_); ++q) {
-              const std::int64_t y = y0 + ((row0_ + i) * m_ + q) * st.in_step_h;
-              Real* to = planes.data() + q * m_ * plane + i * columns;
-              if (y >= 0 && y < st.in_h) {
-                deal_row(image + y * st.in_w, st.in_w, x0, st.in_step_w, m_, columns, to, plane);
-              } else {
-                for (std::int64_t phase = 0; phase < m_; ++phase)
-                  std::fill_n(to + phase * plane, columns, Real(0));
-              }
-            }
-          }
-          transform_input(w_.scheme_, planes.data(), offsets.data(), vectors_.data(), count_,
-                          inputs_.data() + k * w_.columns_, xi_stride_);
-        }
+      const Real* image =
+          operands_.source + segment.block * st_.groups * st_.in_channels * st_.in_h * st_.in_w;
+      for (std::int64_t k = k0; k < k1; ++k) {
+        deal(job, image + k % st_.in_channels * st_.in_h * st_.in_w, line.data(), planes.data());
+        transform_input(w_.scheme_, planes.data(), offsets.data(), vectors.data(), segment.count,
+                        inputs_.data() + k * w_.columns_, input_stride_);
       }
     }
 
-    void load_images(std::size_t p, std::int64_t block, const Real* source) {
-      const Stencil& st = w_.st_;
-      const Pass& pass = st.passes[p];
-      const std::int64_t image = st.groups * st.in_channels * st.in_h * st.in_w;
-      const std::int64_t images = std::min(lanes_, st.images - block * lanes_);
-      for (std::size_t f = 0; f < w_.filters_[p].size(); ++f) {
-        const Filter& filter = w_.filters_[p][f];
-        const Plane& origin = st.planes[static_cast<std::size_t>(filter.plane)];
-        // Only the rows and columns that belong to this plane, the others are another plane's.
-        const std::int64_t y0 = (pass.row0 + filter.dy + row0_ * m_) * st.in_step_h + origin.row0;
-        const std::int64_t x0 = (pass.column0 + filter.dx) * st.in_step_w + origin.column0;
-        const std::int64_t rows = (row1_ - row0_ - 1) * m_ + n_,
-                           columns = (w_.tile_columns(pass) - 1) * m_ + n_;
-        const std::int64_t wide = (columns - 1) * st.in_step_w + 1;
-        Scratch<Real> pixels(rows * wide * lanes_);
-        std::fill(pixels.data(), pixels.data() + rows * wide * lanes_, Real(0));
-        std::vector<std::int32_t> offsets;
-        for (std::int64_t i = 0; i < n_; ++i) {
-          for (std::int64_t j = 0; j < n_; ++j) {
-            offsets.push_back(static_cast<std::int32_t>((i * wide + j * st.in_step_w) * lanes_));
-          }
+    void load_images(const Segment& segment, const Filter& filter, std::int64_t k0,
+                     std::int64_t k1) {
+      const Plane& origin = st_.planes[static_cast<std::size_t>(filter.plane)];
+      const std::int64_t image = st_.groups * st_.in_channels * st_.in_h * st_.in_w;
+      const std::int64_t images = std::min(lanes_, st_.images - segment.block * lanes_);
+      const std::int64_t y0 =
+          (pass_.row0 + filter.dy + segment.row0 * m_) * st_.in_step_h + origin.row0;
+      const std::int64_t x0 = (pass_.column0 + filter.dx) * st_.in_step_w + origin.column0;
+      const std::int64_t rows = (segment.row1 - segment.row0 - 1) * m_ + n_;
+      const std::int64_t wide = ((w_.tile_columns(pass_) - 1) * m_ + n_ - 1) * st_.in_step_w + 1;
+      Scratch<Real> pixels(rows * wide * lanes_);
+      std::fill(pixels.data(), pixels.data() + rows * wide * lanes_, Real(0));
+      std::vector<std::int32_t> offsets;
+      for (std::int64_t i = 0; i < n_; ++i) {
+        for (std::int64_t j = 0; j < n_; ++j)
+          offsets.push_back(static_cast<std::int32_t>((i * wide + j * st_.in_step_w) * lanes_));
+      }
+      std::vector<TileVector> vectors;
+      for (std::int64_t s = 0; s < segment.count; ++s) {
+        const std::int64_t row = segment.first[s] / pitch_ - segment.row0,
+                           column = segment.first[s] % pitch_;
+        vectors.push_back(
+            {(row * m_ * wide + column * m_ * st_.in_step_w) * lanes_, input_at(segment.at + s)});
+      }
+      const std::int64_t first = std::clamp<std::int64_t>(-x0, 0, wide),
+                         last = std::clamp(st_.in_w - x0, first, wide);
+      const Real* from = operands_.source + segment.block * lanes_ * image;
+      for (std::int64_t k = k0; k < k1; ++k) {
+        for (std::int64_t i = 0; i < rows; ++i) {
+          const std::int64_t y = y0 + i * st_.in_step_h;
+          if (y < 0 || y >= st_.in_h || first == last) continue;  // stays 0 for all channels
+          transpose(from + (k % st_.in_channels * st_.in_h + y) * st_.in_w + x0 + first, image,
+                    images, last - first, pixels.data() + (i * wide + first) * lanes_, lanes_);
         }
-        vectors_.clear();
-        for (std::int64_t s = 0; s < count_; ++s) {
-          const std::int64_t row = slots_[s].first / pitch_ - row0_,
-                             column = slots_[s].first % pitch_;
-          vectors_.push_back(
-              {(row * m_ * wide + column * m_ * st.in_step_w) * lanes_, input_at(s)});
-        }
-        const std::int64_t first = std::clamp<std::int64_t>(-x0, 0, wide),
-                           last = std::clamp(st.in_w - x0, first, wide);
-        for (std::int64_t c = 0; c < st.in_channels; ++c) {
-          for (std::int64_t i = 0; i < rows; ++i) {
-            const std::int64_t y = y0 + i * st.in_step_h;
-            if (y < 0 || y >= st.in_h || first == last) continue;  // stays 0 for all channels
-            transpose(source + c * st.in_h * st.in_w + y * st.in_w + x0 + first, image, images,
-                      last - first, pixels.data() + (i * wide + first) * lanes_, lanes_);
-          }
-          const std::int64_t k = static_cast<std::int64_t>(f) * st.in_channels + c;
-          transform_input(w_.scheme_, pixels.data(), offsets.data(), vectors_.data(), count_,
-                          inputs_.data() + k * w_.columns_, xi_stride_);
-        }
+        transform_input(w_.scheme_, pixels.data(), offsets.data(), vectors.data(), segment.count,
+                        inputs_.data() + k * w_.columns_, input_stride_);
       }
     }
 
-    void multiply(const Real* weight) {
+    void multiply(std::int64_t xi0, std::int64_t xi1) {
       TileJob job;
-      job.rows = w_.st_.out_channels;
+      job.rows = st_.out_channels;
       job.depth = w_.depth_;
       job.a_stride = w_.row_;
-      job.offsets = w_.offsets_.data();
-      job.slots = w_.products_slots_.data();
+      job.offsets = offsets_.data();
+      job.slots = product_slots_.data();
       job.slot_count = count_;
       job.c_stride = product_row_;
       const std::int64_t bytes =
           w_.cut_.max_height() * w_.row_ * static_cast<std::int64_t>(sizeof(Real));
       const std::int64_t panels = std::max<std::int64_t>(kPanelBytes / bytes, 1);
-      for (std::int64_t xi = 0; xi < w_.products_; ++xi) {
-        job.a = weight + xi * w_.weight_stride_;
-        job.b = inputs_.data() + xi * xi_stride_;
+      for (std::int64_t xi = xi0; xi < xi1; ++xi) {
+        job.a = operands_.weight + xi * w_.weight_stride_;
+        job.b = inputs_.data() + xi * input_stride_;
         job.c = products_.data() + xi * product_stride_;
         for (job.first_panel = 0; job.first_panel < w_.cut_.count; job.first_panel += panels) {
           job.last_panel = std::min(w_.cut_.count, job.first_panel + panels);
@@ -419,96 +444,125 @@ class Winograd {
       }
     }
 
-    void store_tiles(const Pass& pass, const Real* bias, Real* result) {
-      const Stencil& st = w_.st_;
-      const std::int64_t rows = pass.row1 - pass.row0, columns = pass.column1 - pass.column0;
+    /// Output channels [o0, o1).
+    void store(const Segment& segment, std::int64_t o0, std::int64_t o1) {
+      if (w_.lanes_are_ == Lanes::kTiles) {
+        store_tiles(segment, o0, o1);
+      } else {
+        store_images(segment, o0, o1);
+      }
+    }
+
+    Real bias(std::int64_t o) const { return operands_.bias == nullptr ? 0 : operands_.bias[o]; }
+    /// Position in a plane of the result of pixel (row, column) of the pass.
+    std::int64_t pixel(std::int64_t row, std::int64_t column) const {
+      return ((pass_.row0 + row) * st_.out_step_h + pass_.offset_h) * st_.out_w +
+             (pass_.column0 + column) * st_.out_step_w + pass_.offset_w;
+    }
+
+    void store_tiles(const Segment& segment, std::int64_t o0, std::int64_t o1) {
+      const std::int64_t rows = pass_.row1 - pass_.row0, columns = pass_.column1 - pass_.column0;
+      // Vectors that are one run of whole tiles, by whether the tiles reach beyond the last row;
+      // and all others.
+      std::vector<TileVector> whole, cut, rest;
+      for (std::int64_t s = 0; s < segment.count; ++s) {
+        const std::int64_t row = segment.first[s] / pitch_ * m_,
+                           column = segment.first[s] % pitch_ * m_;
+        const TileVector vector{(segment.at + s) * lanes_, pixel(row, column)};
+        const bool run = st_.out_step_w == 1 && column + m_ * lanes_ <= columns;
+        (!run               ? rest
+         : row + m_ <= rows ? whole
+                            : cut)
+            .push_back(run ? vector : TileVector{vector.in, segment.first[s]});
+      }
       std::vector<std::int32_t> offsets;
       for (std::int64_t i = 0; i < m_ * m_; ++i)
         offsets.push_back(static_cast<std::int32_t>(i * lanes_));
-      for (std::int64_t o = 0; o < st.out_channels; ++o) {
-        const Real start = bias == nullptr ? 0 : bias[o];
+      Scratch<Real> tiles(m_ * m_ * lanes_);
+      Real* result =
+          operands_.result + segment.block * st_.groups * st_.out_channels * st_.out_h * st_.out_w;
+      const std::int64_t stride = st_.out_w * st_.out_step_h;
+      for (std::int64_t o = o0; o < o1; ++o) {
         const Real* from = products_.data() + o * product_row_;
-        Real* to = result + o * st.out_h * st.out_w;
-        for (std::int64_t s = 0; s < count_; ++s) {
-          const std::int64_t tile = slots_[s].first, row = tile / pitch_ * m_,
-                             column = tile % pitch_ * m_;
-          if (st.out_step_w == 1 && column + m_ * lanes_ <= columns) {
-            const TileVector vector{
-                s * lanes_,
-                (row * st.out_step_h + pass.offset_h + pass.row0 * st.out_step_h) * st.out_w +
-                    column + pass.offset_w + pass.column0};
-            transform_output_row(w_.scheme_, from, product_stride_, &vector, 1, start, rows - row,
-                                 to, st.out_w * st.out_step_h);
-            continue;
-          }
-          const TileVector vector{s * lanes_, 0};
-          transform_output(w_.scheme_, from, product_stride_, &vector, 1, start, offsets.data(),
-                           tile_out_.data());
+        Real* to = result + o * st_.out_h * st_.out_w;
+        transform_output_row(w_.scheme_, from, product_stride_, whole.data(),
+                             static_cast<std::int64_t>(whole.size()), bias(o), m_, to, stride);
+        transform_output_row(w_.scheme_, from, product_stride_, cut.data(),
+                             static_cast<std::int64_t>(cut.size()), bias(o), (rows - 1) % m_ + 1,
+                             to, stride);
+        for (const TileVector& vector : rest) {
+          const TileVector aside{vector.in, 0};
+          transform_output(w_.scheme_, from, product_stride_, &aside, 1, bias(o), offsets.data(),
+                           tiles.data());
           for (std::int64_t l = 0; l < lanes_; ++l) {
-            const std::int64_t y = (tile + l) / pitch_ * m_, x = (tile + l) % pitch_ * m_;
+            const std::int64_t y = (vector.out + l) / pitch_ * m_,
+                               x = (vector.out + l) % pitch_ * m_;
             for (std::int64_t i = 0; i < m_ && y + i < rows; ++i) {
-              Real* line = to + ((pass.row0 + y + i) * st.out_step_h + pass.offset_h) * st.out_w +
-                           pass.offset_w + (pass.column0 + x) * st.out_step_w;
-              for (std::int64_t j = 0; j < m_ && x + j < columns; ++j) {
-                line[j * st.out_step_w] = tile_out_[(i * m_ + j) * lanes_ + l];
-              }
+              Real* line = to + pixel(y + i, x);
+              for (std::int64_t j = 0; j < m_ && x + j < columns; ++j)
+                line[j * st_.out_step_w] = tiles[(i * m_ + j) * lanes_ + l];
             }
           }
         }
       }
     }
 
-    void store_images(const Pass& pass, std::int64_t block, const Real* bias, Real* result) {
-      const Stencil& st = w_.st_;
-      const std::int64_t first = row0_ * m_, last = std::min(row1_ * m_, pass.row1 - pass.row0);
-      const std::int64_t columns = pass.column1 - pass.column0, pixels = (last - first) * columns;
-      const std::int64_t image = st.groups * st.out_channels * st.out_h * st.out_w;
-      const std::int64_t images = std::min(lanes_, st.images - block * lanes_);
-      Scratch<Real> lines(pixels * lanes_), dealt(images * pixels);
-      std::vector<std::int32_t> offsets(static_cast<std::size_t>(m_ * m_));
-      for (std::int64_t o = 0; o < st.out_channels; ++o) {
-        for (std::int64_t s = 0; s < count_; ++s) {
-          const std::int64_t row = slots_[s].first / pitch_ * m_ - first,
-                             column = slots_[s].first % pitch_ * m_;
-          for (std::int64_t i = 0; i < m_; ++i) {
-            for (std::int64_t j = 0; j < m_; ++j) {
-              const bool inside = row + i < last - first && column + j < columns;
-              offsets[static_cast<std::size_t>(i * m_ + j)] =
-                  inside ? static_cast<std::int32_t>((i * columns + j) * lanes_) : -1;
-            }
+    void store_images(const Segment& segment, std::int64_t o0, std::int64_t o1) {
+      const std::int64_t first = segment.row0 * m_,
+                         last = std::min(segment.row1 * m_, pass_.row1 - pass_.row0);
+      const std::int64_t columns = pass_.column1 - pass_.column0, pixels = (last - first) * columns;
+      const std::int64_t image = st_.groups * st_.out_channels * st_.out_h * st_.out_w;
+      const std::int64_t images = std::min(lanes_, st_.images - segment.block * lanes_);
+      // Tiles at the lower and right border are cut; their offsets differ.
+      std::vector<std::int32_t> offsets;
+      for (std::int64_t s = 0; s < segment.count; ++s) {
+        const std::int64_t row = segment.first[s] / pitch_ * m_ - first,
+                           column = segment.first[s] % pitch_ * m_;
+        for (std::int64_t i = 0; i < m_; ++i) {
+          for (std::int64_t j = 0; j < m_; ++j) {
+            const bool inside = row + i < last - first && column + j < columns;
+            offsets.push_back(
+                inside ? static_cast<std::int32_t>(((row + i) * columns + column + j) * lanes_)
+                       : -1);
           }
-          const TileVector vector{s * lanes_, (row * columns + column) * lanes_};
-          transform_output(w_.scheme_, products_.data() + o * product_row_, product_stride_,
-                           &vector, 1, bias == nullptr ? 0 : bias[o], offsets.data(), lines.data());
         }
-        Real* to = result + o * st.out_h * st.out_w;
-        if (st.out_step_h == 1 && st.out_step_w == 1) {
-          transpose(lines.data(), lanes_, pixels, images,
-                    to + (pass.row0 + first + pass.offset_h) * st.out_w, image);
+      }
+      Scratch<Real> lines(pixels * lanes_), dealt(images * pixels);
+      for (std::int64_t o = o0; o < o1; ++o) {
+        for (std::int64_t s = 0; s < segment.count; ++s) {
+          const TileVector vector{(segment.at + s) * lanes_, 0};
+          transform_output(w_.scheme_, products_.data() + o * product_row_, product_stride_,
+                           &vector, 1, bias(o), offsets.data() + s * m_ * m_, lines.data());
+        }
+        Real* to = operands_.result + segment.block * lanes_ * image + o * st_.out_h * st_.out_w;
+        if (st_.out_step_h == 1 && st_.out_step_w == 1) {
+          transpose(lines.data(), lanes_, pixels, images, to + pixel(first, 0), image);
           continue;
         }
         transpose(lines.data(), lanes_, pixels, images, dealt.data(), pixels);
         const Real* from = dealt.data();
         for (std::int64_t n = 0; n < images; ++n) {
           for (std::int64_t i = first; i < last; ++i) {
-            Real* line = to + n * image +
-                         ((pass.row0 + i) * st.out_step_h + pass.offset_h) * st.out_w +
-                         pass.offset_w + pass.column0 * st.out_step_w;
-            for (std::int64_t j = 0; j < columns; ++j) line[j * st.out_step_w] = *from++;
+            Real* line = to + n * image + pixel(i, 0);
+            for (std::int64_t j = 0; j < columns; ++j) line[j * st_.out_step_w] = *from++;
           }
         }
       }
     }
 
     const Winograd& w_;
-    const std::int64_t lanes_, m_, n_, xi_stride_, product_row_;
-
-    Scratch<Real> inputs_;
-    const std::int64_t product_stride_;
-    Scratch<Real> products_, tile_out_;
-    const TileSlot* slots_ = nullptr;
-    std::int64_t count_ = 0, pitch_ = 1, row0_ = 0, row1_ = 0;  // rows of tiles [row0_, row1_)
-    std::vector<TileVector> vectors_;
+    const Stencil& st_;
+    const Pass& pass_;
+    const std::vector<Filter>& filters_;
+    const std::vector<std::int64_t>& first_;
+    const Operands& operands_;
+    const std::int64_t lanes_, m_, n_, pitch_;
+    const std::int64_t input_stride_, product_row_, product_stride_;
+    Scratch<Real> inputs_, products_;  // [xi][…]
+    Scratch<std::int32_t> offsets_;    // of k in inputs_
+    std::vector<Slot> product_slots_;
+    std::vector<Segment> segments_;
+    std::int64_t count_ = 0;
   };
 
   const Stencil& st_;
@@ -517,14 +571,10 @@ class Winograd {
   const Lanes lanes_are_;
   const TileShape tile_;
   const PanelCut cut_;
-  const std::int64_t vectors_, products_;
+  const std::int64_t vectors_, columns_, products_, blocks_;
   std::vector<std::vector<Filter>> filters_;  // of each pass
   bool possible_ = false;
-  std::int64_t depth_ = 0, blocks_ = 0;
-  std::int64_t row_ = 0, weight_stride_ = 0, unit_slots_ = 0, columns_ = 0;
-  std::vector<std::vector<TileSlot>> slots_;  // of each pass
-  std::vector<Slot> products_slots_;
-  std::vector<std::int32_t> offsets_;
+  std::int64_t depth_ = 0, row_ = 0, weight_stride_ = 0;
 };
 
 struct Choice {

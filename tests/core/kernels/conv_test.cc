@@ -1,5 +1,6 @@
 #include "core/kernels/conv.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <numeric>
@@ -8,6 +9,9 @@
 
 #include <doctest/doctest.h>
 
+#include "core/kernels/conv_batch.h"
+#include "core/kernels/conv_stencil.h"
+#include "core/kernels/conv_winograd.h"
 #include "core/kernels/reference_linear.h"
 #include "core/kernels/simd_info.h"
 #include "core/parallel.h"
@@ -63,11 +67,20 @@ std::vector<Real> run(std::int64_t size, Kernel kernel) {
   return result;
 }
 
-/// Errors stay within `factor`·√k·ε·Σ|a·b|, where |a·b| is 1/4 on average.
-void check_close(const std::vector<Real>& y, const std::vector<Real>& expected, std::int64_t k,
-                 double factor) {
+/// The bound of plain sums of k products, 2·√k·ε·Σ|a·b|: |a·b| is 1/4 on average.
+double plain(std::int64_t k) {
   const double terms = static_cast<double>(k);
-  const double bound = kEpsilon * (factor * std::sqrt(terms) * (terms / 4 + 1) + 4);
+  return kEpsilon * (2 * std::sqrt(terms) * (terms / 4 + 1) + 4);
+}
+
+/// The bound of Note [Winograd], for numbers in [-1, 1].
+double winograd(std::int64_t channels, std::int64_t taps) {
+  return std::max(
+      64 * kEpsilon * std::sqrt(static_cast<double>(channels)) * static_cast<double>(taps),
+      plain(channels * taps));
+}
+
+void check_close(const std::vector<Real>& y, const std::vector<Real>& expected, double bound) {
   double most = 0;
   for (std::size_t i = 0; i < y.size(); ++i) {
     const double error = std::abs(static_cast<double>(y[i]) - expected[i]);
@@ -76,32 +89,36 @@ void check_close(const std::vector<Real>& y, const std::vector<Real>& expected, 
   CHECK(most <= bound);
 }
 
-void check(const ConvShape& s, Numbers& random, double factor = 2) {
+/// All three kernels, as they are chosen for this shape.
+void check(const ConvShape& s, Numbers& random) {
   CAPTURE(text(s));
   const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
              g = random.vector(s.y_size());
   const auto bias = random.vector(s.out_channels), x_bias = random.vector(s.channels);
   const Real* b = random.pick(0, 1) != 0 ? bias.data() : nullptr;
   const Real* xb = random.pick(0, 1) != 0 ? x_bias.data() : nullptr;
+  const std::int64_t taps = s.kernel_h * s.kernel_w, pixels = s.n * s.out_h() * s.out_w();
+  const auto bound = [&](std::int64_t channels, std::int64_t terms) {
+    return kernels::exact_convolution() ? plain(channels * terms) : winograd(channels, terms);
+  };
 
   auto expected = std::vector<Real>(static_cast<std::size_t>(s.y_size()));
   kernels::reference::conv_forward(s, x.data(), w.data(), b, expected.data());
-  const auto y =
-      run(s.y_size(), [&](Real* to) { kernels::conv_forward(s, x.data(), w.data(), b, to); });
-  const std::int64_t taps = s.kernel_h * s.kernel_w;
-  check_close(y, expected, s.channels / s.groups * taps, factor);
+  check_close(
+      run(s.y_size(), [&](Real* to) { kernels::conv_forward(s, x.data(), w.data(), b, to); }),
+      expected, bound(s.channels / s.groups, taps));
 
   expected.resize(x.size());
   kernels::reference::conv_input_grad(s, g.data(), w.data(), xb, expected.data());
-  const auto dx =
-      run(s.x_size(), [&](Real* to) { kernels::conv_input_grad(s, g.data(), w.data(), xb, to); });
-  check_close(dx, expected, s.out_channels / s.groups * taps, factor);
+  check_close(
+      run(s.x_size(), [&](Real* to) { kernels::conv_input_grad(s, g.data(), w.data(), xb, to); }),
+      expected, bound(s.out_channels / s.groups, taps));
 
   expected.resize(w.size());
   kernels::reference::conv_weight_grad(s, g.data(), x.data(), expected.data());
-  const auto dw =
-      run(s.w_size(), [&](Real* to) { kernels::conv_weight_grad(s, g.data(), x.data(), to); });
-  check_close(dw, expected, s.n * s.out_h() * s.out_w(), factor);
+  check_close(
+      run(s.w_size(), [&](Real* to) { kernels::conv_weight_grad(s, g.data(), x.data(), to); }),
+      expected, bound(pixels, 1));
 }
 
 template <class Body>
@@ -178,6 +195,61 @@ TEST_CASE("convolutions of the shapes that nets have equal their definition") {
     check(square(2, 24, 24, 17, 3, 1, 1, 24), random);  // depthwise
     check(square(1, 200, 8, 6, 5, 1, 2), random);       // deep sums
   });
+}
+
+TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
+  on_every_target([] {
+    Numbers random;
+    for (int turn = 0; turn < 160;) {
+      // 3 × 3 stride 1, 4 × 4 stride 2, 6 × 6 stride 2 and 2 × 2 stride 1: what Winograd's schemes
+      // can do.
+      const std::int64_t kernel =
+          std::vector<std::int64_t>{3, 4, 3, 6, 3, 2}[static_cast<std::size_t>(turn % 6)];
+      ConvShape s = square(random.pick(1, 20), random.pick(1, 24), random.pick(1, 24), 1, kernel,
+                           kernel == 4 || kernel == 6 ? 2 : 1, random.pick(0, 2),
+                           random.pick(1, 6) == 1 ? 2 : 1);
+      s.channels *= s.groups;
+      s.out_channels *= s.groups;
+      s.height = random.pick(1, 26);
+      s.width = random.pick(1, 40);
+      if (s.out_h() < 1 || s.out_w() < 1 || s.y_size() * s.channels * kernel * kernel > 5'000'000)
+        continue;
+      ++turn;
+      CAPTURE(text(s));
+      const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
+                 g = random.vector(s.y_size());
+      const auto bias = random.vector(std::max(s.channels, s.out_channels));
+      const std::int64_t taps = kernel * kernel;
+      std::vector<Real> y(g.size()), dx(x.size());
+      kernels::reference::conv_forward(s, x.data(), w.data(), bias.data(), y.data());
+      kernels::reference::conv_input_grad(s, g.data(), w.data(), bias.data(), dx.data());
+      const auto forward = kernels::forward_stencil(s), backward = kernels::input_grad_stencil(s);
+      for (const auto algorithm :
+           {kernels::run_stencil, kernels::run_batch, kernels::run_winograd}) {
+        const auto bound = [&](std::int64_t channels) {
+          return algorithm == kernels::run_winograd ? winograd(channels, taps)
+                                                    : plain(channels * taps);
+        };
+        check_close(run(s.y_size(),
+                        [&](Real* to) { algorithm(forward, x.data(), w.data(), bias.data(), to); }),
+                    y, bound(s.channels / s.groups));
+        check_close(
+            run(s.x_size(),
+                [&](Real* to) { algorithm(backward, g.data(), w.data(), bias.data(), to); }),
+            dx, bound(s.out_channels / s.groups));
+      }
+    }
+  });
+}
+
+TEST_CASE("without Winograd, errors stay within the bound of plain sums") {
+  Numbers random;
+  kernels::set_exact_convolution(true);
+  check(square(2, 48, 48, 16, 3, 1, 1), random);
+  check(square(8, 48, 48, 8, 4, 2, 1), random);
+  kernels::set_exact_convolution(false);
+  check(square(2, 48, 48, 16, 3, 1, 1), random);
+  check(square(8, 48, 48, 8, 4, 2, 1), random);
 }
 
 TEST_CASE("the three maps are adjoint: <y(x, w), g> = <x, dx(g, w)> = <w, dw(g, x)>") {
