@@ -83,20 +83,20 @@ Index Tape::enter(Entry entry) {
 Index Tape::find(const Tensor& x) const {
   const detail::TensorBody& body = TensorAccess::body(x);
   if (body.tape == id_) return body.index;
-  if (leaves_.empty()) return kConstant;
+  if (leaves_.empty()) return kNoEntry;
   const auto leaf = leaves_.find(&body);
-  return leaf == leaves_.end() ? kConstant : leaf->second.index;
+  return leaf == leaves_.end() ? kNoEntry : leaf->second.index;
 }
 
 Index Tape::find_or_enter(const Tensor& x) {
   const Index index = find(x);
-  if (index != kConstant || !TensorAccess::body(x).requires_grad) return index;
+  if (index != kNoEntry || !TensorAccess::body(x).requires_grad) return index;
   watch(x);
   return find(x);
 }
 
 Tensor Tape::watch(const Tensor& x) {
-  if (find(x) == kConstant) {
+  if (find(x) == kNoEntry) {
     const Index index = enter({.op = "leaf",
                                .inputs = {},
                                .shape = x.shape(),
@@ -112,11 +112,11 @@ Tensor record(std::string_view op, std::span<const Tensor> inputs, Tensor output
   if (anomaly && !all_finite(output)) throw_anomaly("result", op, output, Context::place());
   Tape* tape = Tape::recording();
   if (tape == nullptr) return output;
-  std::vector<Index> indices(inputs.size(), kConstant);
+  std::vector<Index> indices(inputs.size(), kNoEntry);
   bool any = false;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].defined()) indices[i] = tape->find_or_enter(inputs[i]);
-    any = any || indices[i] != kConstant;
+    any = any || indices[i] != kNoEntry;
   }
   if (!any) return output;
   detail::TensorBody& body = TensorAccess::body(output);
@@ -145,7 +145,7 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
     throw Error("tape.vjp", "the seed must have y's shape").shape("y", y).shape("seed", seed);
   }
   const Index last = find(y);
-  if (last == kConstant && !options.allow_unused) {
+  if (last == kNoEntry && !options.allow_unused) {
     throw Error("tape.gradient", "y was not computed from anything on this tape")
         .shape("y", y)
         .hint(
@@ -159,12 +159,12 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   std::vector<Index> targets;
   for (const Tensor& x : wrt) {
     targets.push_back(find(x));
-    if (targets.back() != kConstant && targets.back() <= last)
+    if (targets.back() != kNoEntry && targets.back() <= last)
       wanted[static_cast<std::size_t>(targets.back())] = 1;
   }
   for (std::size_t i = 0; i < count; ++i) {
     for (const Index input : entries_[i].inputs) {
-      if (input != kConstant && wanted[static_cast<std::size_t>(input)]) wanted[i] = 1;
+      if (input != kNoEntry && wanted[static_cast<std::size_t>(input)]) wanted[i] = 1;
     }
   }
 
@@ -172,9 +172,9 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   std::vector<Tensor> adjoint(count);
   std::vector<char> is_target(count, 0);
   for (const Index target : targets) {
-    if (target != kConstant && target <= last) is_target[static_cast<std::size_t>(target)] = 1;
+    if (target != kNoEntry && target <= last) is_target[static_cast<std::size_t>(target)] = 1;
   }
-  if (last != kConstant) adjoint.back() = seed;
+  if (last != kNoEntry) adjoint.back() = seed;
   {
     struct PauseIf {
       explicit PauseIf(bool on) : on_(on) { pauses += on_; }
@@ -187,7 +187,7 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
       std::uint64_t needed = 0;
       for (std::size_t k = 0; k < entry.inputs.size() && k < 64; ++k) {
         const Index input = entry.inputs[k];
-        if (input != kConstant && wanted[static_cast<std::size_t>(input)])
+        if (input != kNoEntry && wanted[static_cast<std::size_t>(input)])
           needed |= std::uint64_t{1} << k;
       }
       if (needed == 0) continue;
@@ -201,7 +201,7 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
       Grads grads = entry.backward(adjoint[i], Needs(needed));
       for (std::size_t k = 0; k < grads.size(); ++k) {
         const Index input = entry.inputs[k];
-        if (!grads[k].defined() || input == kConstant || !wanted[static_cast<std::size_t>(input)])
+        if (!grads[k].defined() || input == kNoEntry || !wanted[static_cast<std::size_t>(input)])
           continue;
         if (anomaly && !all_finite(grads[k]))
           throw_anomaly("gradient", entry.op, grads[k], entry.place);
@@ -220,7 +220,7 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   std::vector<Tensor> result;
   for (std::size_t k = 0; k < wrt.size(); ++k) {
     const Index target = targets[k];
-    const bool reached = target != kConstant && target <= last &&
+    const bool reached = target != kNoEntry && target <= last &&
                          adjoint[static_cast<std::size_t>(target)].defined();
     if (!reached && !options.allow_unused) {
       throw Error("tape.gradient", "{} has no influence on y", called(wrt[k]))
@@ -245,7 +245,7 @@ void Saved::throw_overwritten() const {
 namespace {
 
 std::string value_name(Index index) {
-  return index == kConstant ? "–" : "v" + std::to_string(index);
+  return index == kNoEntry ? "–" : "v" + std::to_string(index);
 }
 
 std::string line(const Entry& entry) {
@@ -277,7 +277,7 @@ std::string graphviz(const Tape& tape) {
             entry.shape.str() + "\"" +
             (entry.inputs.empty() ? ", style=filled, fillcolor=lightgray" : "") + "];\n";
     for (const Index input : entry.inputs) {
-      if (input != kConstant) text += "  " + value_name(input) + " -> " + name + ";\n";
+      if (input != kNoEntry) text += "  " + value_name(input) + " -> " + name + ";\n";
     }
   }
   return text + "}\n";

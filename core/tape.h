@@ -34,7 +34,7 @@ namespace tapestry {
 
 /// Position on a tape.
 using Index = std::int32_t;
-inline constexpr Index kConstant = -1;  // not on the tape
+inline constexpr Index kNoEntry = -1;  // a constant: not on the tape
 
 /// One gradient per input of an op; an undefined Tensor means "none".
 using Grads = std::vector<Tensor>;
@@ -56,7 +56,7 @@ using Backward = std::function<Grads(const Tensor& upstream, const Needs& need)>
 /// One line of the list: v_i = op(v_j, …).
 struct Entry {
   std::string_view op;
-  std::vector<Index> inputs;  // kConstant for inputs that are not on the tape
+  std::vector<Index> inputs;  // kNoEntry for inputs that are not on the tape
   Shape shape;
   Backward backward;      // empty for leaves and for consumed entries
   int place = 0;          // where in the model it was recorded, see Context
