@@ -27,7 +27,7 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
 
 namespace {
 
-/// SplitMix64's finalizer (Steele, Lea, Flood 2014): neighbouring seeds give unrelated keys.
+/// SplitMix64's finalizer (Steele, Lea, Flood 2014): neighboring seeds give unrelated keys.
 std::uint64_t mix(std::uint64_t x) {
   x += 0x9E3779B97F4A7C15;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
