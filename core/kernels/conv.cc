@@ -47,6 +47,7 @@ void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real
     std::fill(dw, dw + shape.w_size(), Real(0));
     return;
   }
+  if (!exact && winograd_weight_pays(shape)) return run_winograd_weight(shape, g, x, dw);
   run_weight_grad(shape, g, x, dw);
 }
 

@@ -25,13 +25,14 @@ namespace tapestry::kernels {
 // The gradient of w is the transposed map, w' = Gᵀ [ Σ (A g Aᵀ) ⊙ (Bᵀ x B) ] G, with the same
 // number of products.
 //
-// Errors. Sums of products cancel in Aᵀ, so what is rounded is larger than the result by about the row sums of |Aᵀ|, |G| and |Bᵀ|.
-// Small points keep these small: 0, ±5/8, ±3/2, ∞ for six, 0, ±1, 1/2, ∞ for five. For random numbers, C channels and any target,
+// Errors. Sums of products cancel in Aᵀ, so what is rounded is larger than the result by about the
+// row sums of |Aᵀ|, |G| and |Bᵀ|. Small points keep these small: 0, ±5/8, ±3/2, ∞ for six, 0, ±1,
+// 1/2, ∞ for five. For random numbers, C channels and any target,
 //
 //     |error| ≤ 64 · 2⁻²⁴ · √C · kH · kW · max|x| · max|w|
 //
-// (largest seen: 45); its root mean square is 2 to 10 times that of plain sums, whose bound 2·√K·2⁻²⁴·Σ|a·b| it also meets from
-// about 16 channels up.
+// (largest seen: 45); its root mean square is 2 to 10 times that of plain sums, whose bound
+// 2·√K·2⁻²⁴·Σ|a·b| it also meets from about 16 channels up.
 //
 // With points 0, ±a, ±b, ∞ the rows of Bᵀ are the coefficients of Π(t − q) over the other points q,
 // those of G the powers of a point over Π(p − q), those of A its powers.
@@ -41,6 +42,13 @@ struct SchemeSize {
   std::int64_t m, r, n;
 };
 SchemeSize scheme_size(Scheme scheme);
+
+/// From one of the n² matrices to the next: an odd number of cache lines, or all n² would fall into
+/// the same few sets of the first-level cache, which repeat every 4096 bytes.
+constexpr std::int64_t spread(std::int64_t numbers) {
+  constexpr std::int64_t kLine = 64 / sizeof(Real);
+  return ((numbers + kLine - 1) / kLine | 1) * kLine;
+}
 
 /// Where a vector of tiles reads its first lane, and where it writes.
 struct TileVector {

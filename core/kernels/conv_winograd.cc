@@ -12,32 +12,7 @@
 #include "core/parallel.h"
 
 namespace tapestry::kernels {
-namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// Transformed input and products of one unit of work: mostly in a 512 KB second-level cache.
-constexpr std::int64_t kUnitBytes = 640 << 10;
-constexpr std::int64_t kUnitSlots = 4;
-// Units that run on all threads together may fill a part of the third-level cache.
-constexpr std::int64_t kFewUnits = 8, kLargeUnitBytes = 4 << 20;
-constexpr std::int64_t kPanelBytes = 192 << 10;  // transformed weights used in turn, as in gemm.cc
-constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
-
-/// From one of the n² matrices to the next: an odd number of cache lines, or all n² would fall into
-/// the same few sets of the first-level cache, which are 4096 bytes apart.
-std::int64_t spread(std::int64_t numbers) {
-  constexpr std::int64_t kLine = 64 / sizeof(Real);
-  return (ceil_div(numbers, kLine) | 1) * kLine;
-}
-
-/// The r × r taps that a pass has in one plane: weight[i · r + j] is that of tap (dy + i, dx + j).
-struct Filter {
-  std::int64_t plane, dy, dx;
-  std::vector<std::int64_t> weight;
-};
-
-/// The filters of a pass, if all are r × r without gaps.
 std::optional<std::vector<Filter>> filters(const Stencil& st, const Pass& pass, std::int64_t r) {
   std::vector<Filter> result;
   for (std::int64_t plane = 0; plane < static_cast<std::int64_t>(st.planes.size()); ++plane) {
@@ -66,6 +41,18 @@ std::optional<std::vector<Filter>> filters(const Stencil& st, const Pass& pass, 
   }
   return result;
 }
+
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Transformed input and products of one unit of work: mostly in a 512 KB second-level cache.
+constexpr std::int64_t kUnitBytes = 640 << 10;
+constexpr std::int64_t kUnitSlots = 4;
+// Units that run on all threads together may fill a part of the third-level cache.
+constexpr std::int64_t kFewUnits = 8, kLargeUnitBytes = 4 << 20;
+constexpr std::int64_t kPanelBytes = 192 << 10;  // transformed weights used in turn, as in gemm.cc
+constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
 
 /// Vectors of tiles: along the rows of tiles of one image, or one image in each lane.
 enum class Lanes { kTiles, kImages };

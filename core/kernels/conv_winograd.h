@@ -3,6 +3,10 @@
 #ifndef TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
 #define TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
 
+#include <optional>
+#include <vector>
+
+#include "core/kernels/conv.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/real.h"
 
@@ -15,6 +19,21 @@ bool winograd_pays(const Stencil& stencil);
 /// As run_stencil(), with the error bounds of Note [Winograd].
 void run_winograd(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
                   Real* result);
+
+/// The r × r taps that a pass has in one plane: weight[i · r + j] is that of tap (dy + i, dx + j).
+struct Filter {
+  std::int64_t plane, dy, dx;
+  std::vector<std::int64_t> weight;
+};
+/// The filters of a pass, one for each plane that it uses, if all are r × r without gaps.
+std::optional<std::vector<Filter>> filters(const Stencil& stencil, const Pass& pass,
+                                           std::int64_t r);
+
+/// Whether run_winograd_weight() can do it and is expected to be faster than run_weight_grad().
+bool winograd_weight_pays(const ConvShape& shape);
+
+/// As conv_weight_grad(), with the error bounds of Note [Winograd].
+void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw);
 
 }  // namespace tapestry::kernels
 

@@ -109,11 +109,12 @@ void RunTile(const Tile& tile) {
   for (int j = 0; j < kVectors; ++j) b[j] = tile.job->b + tile.slots[j].in;
   const std::int32_t* offsets = tile.job->offsets;
   const std::int64_t row = kPacked ? 1 : tile.job->a_stride;
+  const std::int64_t step = !kPacked ? 1 : tile.job->a_step == 0 ? kRows : tile.job->a_step;
   const Run all{0, tile.job->depth};
   const Run* run = tile.job->runs == nullptr ? &all : tile.job->runs;
   const Run* last_run = tile.job->runs == nullptr ? &all + 1 : run + tile.job->run_count;
   for (; run != last_run; ++run) {
-    const Real* a = tile.a + run->k0 * (kPacked ? kRows : 1);
+    const Real* a = tile.a + run->k0 * step;
     for (std::int64_t k = run->k0; k < run->k1; ++k) {
       const std::int64_t offset = offsets[k];
       if constexpr (kVectors <= kRows || kVectors <= 3) {
@@ -137,7 +138,7 @@ void RunTile(const Tile& tile) {
           for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
         }
       }
-      a += kPacked ? kRows : 1;
+      a += step;
     }
   }
   Store<kRows, kVectors>(tile, acc);
@@ -170,13 +171,13 @@ void RunTiles(const TileJob& job) {
   const std::int64_t last = job.last_panel < 0 ? cut.count : job.last_panel;
   const std::int64_t width = Vectors(static_cast<int>(cut.max_height()));
   const auto& table = job.a_stride == 0 ? kPackedTiles : kStridedTiles;
+  const std::int64_t a_row = job.a_stride != 0 ? job.a_stride : job.a_step != 0 ? 1 : job.depth;
   // The b of one tile is small enough for the first-level cache and is used by every panel in turn.
   for (std::int64_t s = 0; s < job.slot_count; s += width) {
     const std::int64_t vectors = std::min(width, job.slot_count - s);
     for (std::int64_t p = job.first_panel; p < last; ++p) {
       const std::int64_t i = cut.begin(p);
-      const Tile tile{&job, job.a + i * (job.a_stride == 0 ? job.depth : job.a_stride),
-                      job.slots + s, job.c + i * job.c_stride,
+      const Tile tile{&job, job.a + i * a_row, job.slots + s, job.c + i * job.c_stride,
                       job.row_bias == nullptr ? nullptr : job.row_bias + i};
       table[static_cast<std::size_t>(cut.height(p) - 1)][static_cast<std::size_t>(vectors - 1)](
           tile);

@@ -37,6 +37,7 @@ struct TileJob {
   // a_stride != 0 instead a[i · a_stride + k], the matrix as it lies in memory.
   const Real* a = nullptr;
   std::int64_t a_stride = 0;
+  std::int64_t a_step = 0;  // not 0: a(i, k) = a[k · a_step + i], the transposed matrix in memory
   const Real* b = nullptr;
   const std::int32_t* offsets = nullptr;  // depth entries
   const Run* runs = nullptr;  // the parts of [0, depth) to sum over, in order; nullptr = all of it

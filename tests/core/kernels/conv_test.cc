@@ -154,7 +154,7 @@ ConvShape square(std::int64_t n, std::int64_t in, std::int64_t out, std::int64_t
 TEST_CASE("convolutions of random shape equal their definition") {
   on_every_target([] {
     Numbers random;
-    for (int turn = 0; turn < 400;) {
+    for (int turn = 0; turn < 250;) {
       ConvShape s;
       const bool small = random.pick(0, 1) != 0;
       s.n = turn % 17 == 0 ? random.pick(8, 20) : random.pick(1, 4);
@@ -200,7 +200,7 @@ TEST_CASE("convolutions of the shapes that nets have equal their definition") {
 TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
   on_every_target([] {
     Numbers random;
-    for (int turn = 0; turn < 160;) {
+    for (int turn = 0; turn < 60;) {
       // 3 × 3 stride 1, 4 × 4 stride 2, 6 × 6 stride 2 and 2 × 2 stride 1: what Winograd's schemes
       // can do.
       const std::int64_t kernel =
