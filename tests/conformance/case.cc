@@ -154,6 +154,11 @@ const Json* Call::attribute(const std::string& key) const {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
+bool Call::is_null(const std::string& key) const {
+  const Json* value = case_.attrs.find(key);
+  return value != nullptr && value->is_null();
+}
+
 double Call::number(const std::string& key) const {
   const Json* value = attribute(key);
   if (value == nullptr || !value->is_number()) throw BadCase("attribute '" + key + "': no number");
@@ -189,21 +194,29 @@ std::string Call::text(const std::string& key, const std::string& fallback) cons
   return value->is_string() ? value->text() : value->dump(-1);
 }
 
-std::vector<std::int64_t> Call::extents(const std::string& key) const {
+std::vector<double> Call::numbers(const std::string& key) const {
   const Json* value = attribute(key);
   if (value == nullptr) return {};
-  std::vector<std::int64_t> list;
+  std::vector<double> list;
   const auto add = [&](const Json& item) {
-    const double number = item.is_number() ? item.number() : std::nan("");
-    if (number != std::floor(number) || std::abs(number) > 1e15) {
-      throw BadCase("attribute '" + key + "': expected whole numbers");
-    }
-    list.push_back(static_cast<std::int64_t>(number));
+    if (!item.is_number()) throw BadCase("attribute '" + key + "': expected numbers");
+    list.push_back(item.number());
   };
   if (value->is_array()) {
     for (const Json& item : value->items()) add(item);
   } else {
     add(*value);
+  }
+  return list;
+}
+
+std::vector<std::int64_t> Call::extents(const std::string& key) const {
+  std::vector<std::int64_t> list;
+  for (const double number : numbers(key)) {
+    if (number != std::floor(number) || std::abs(number) > 1e15) {
+      throw BadCase("attribute '" + key + "': expected whole numbers");
+    }
+    list.push_back(static_cast<std::int64_t>(number));
   }
   return list;
 }

@@ -66,6 +66,7 @@ class Call {
   const Tensor& operator[](const std::string& input) const;
   /// The input of this name, or else the one at this position in the call.
   const Tensor& operator()(const std::string& input, std::size_t position) const;
+  const Tensor& at(std::size_t position) const { return (*this)("", position); }
   /// An undefined Tensor when there is no such input.
   Tensor optional(const std::string& input) const;
   Indices indices(const std::string& input, std::size_t position) const;
@@ -74,6 +75,8 @@ class Call {
 
   /// The attribute, nullptr when absent or null.
   const Json* attribute(const std::string& key) const;
+  /// Whether the attribute is there and null, which may mean something else than absent.
+  bool is_null(const std::string& key) const;
   double number(const std::string& key) const;
   double number(const std::string& key, double fallback) const;
   Real real(const std::string& key, double fallback) const {
@@ -86,6 +89,7 @@ class Call {
   /// A list of whole numbers; a single number is a list of one, null or absent an empty one.
   std::vector<std::int64_t> extents(const std::string& key) const;
   std::vector<int> integers(const std::string& key) const;
+  std::vector<double> numbers(const std::string& key) const;
   Pair pair(const std::string& key, Pair fallback) const;
   [[noreturn]] void unknown(const std::string& key) const;
 

@@ -1,13 +1,15 @@
 // Batch, layer, group and instance normalization and their relatives, and reparametrized weights.
-#include <vector>
+#include "layers/norm.h"
 
-#include "core/error.h"
+#include <memory>
+#include <string>
+
 #include "core/ops/arithmetic.h"
 #include "core/ops/conv.h"
 #include "core/ops/matmul.h"
 #include "core/ops/normalize.h"
 #include "core/ops/reduce.h"
-#include "core/ops/unary.h"
+#include "tests/conformance/layer.h"
 #include "tests/conformance/spectral.h"
 #include "tests/conformance/table.h"
 
@@ -16,49 +18,83 @@ namespace {
 
 Real eps(const Call& c) { return c.real("eps", 1e-5); }
 
-NormAffine affine(const Call& c, const NormSet& set) {
-  return {c.optional("weight"), c.optional("bias"), set};
+/// How many channels the layer is made for; x decides only when there is no weight, so that a
+/// mismatch is the layer's to report.
+std::int64_t channels(const Call& c, const Tensor& x) {
+  if (c.has("weight")) return c["weight"].size();
+  return x.rank() > 1 ? x.dim(1) : 1;
 }
 
 Result group_norm(const Call& c) {
-  const Shape& shape = c("x", 0).shape();
-  return normalize(c("x", 0), per_group(shape, c.integer("num_groups")),
-                   {.eps = eps(c), .affine = affine(c, per_channel(shape))});
-}
-
-/// The number of trailing axes that attrs.normalized_shape names.
-int trailing_axes(const Call& c) {
   const Tensor& x = c("x", 0);
-  const std::vector<std::int64_t> size = c.extents("normalized_shape");
-  const std::vector<std::int64_t> have = x.shape().extents();
-  if (size.empty() || size.size() > have.size() ||
-      !std::equal(size.rbegin(), size.rend(), have.rbegin())) {
-    throw Error(c.op(), "normalized_shape {} does not match the last axes of the input",
-                Shape(size))
-        .shape("input", x);
-  }
-  return static_cast<int>(size.size());
+  const auto layer = std::make_shared<nn::GroupNorm>(
+      c.integer("num_groups"), channels(c, x),
+      nn::GroupNormOptions{.eps = eps(c), .affine = c.has("weight")});
+  return call_layer(c, layer, x);
 }
 
 Result layer_norm(const Call& c) {
-  const Tensor& x = c("x", 0);
-  const int axes = trailing_axes(c);
-  return normalize(
-      x, per_row(x.shape(), axes),
-      {.eps = eps(c), .affine = affine(c, per_position(x.shape(), axes)), .allow_single = true});
+  const auto layer = std::make_shared<nn::LayerNorm>(
+      Shape(c.extents("normalized_shape")),
+      nn::LayerNormOptions{.eps = eps(c), .affine = c.has("weight"), .bias = c.has("bias")});
+  return call_layer(c, layer, c("x", 0));
 }
 
 Result rms_norm(const Call& c) {
-  const Tensor& x = c("x", 0);
-  const int axes = trailing_axes(c);
-  return root_mean_square_normalize(
-      x, per_row(x.shape(), axes),
-      {.eps = c.real("eps", 1e-6), .affine = affine(c, per_position(x.shape(), axes))});
+  const auto layer = std::make_shared<nn::RMSNorm>(
+      Shape(c.extents("normalized_shape")),
+      nn::RMSNormOptions{.eps = c.real("eps", 1e-6), .affine = c.has("weight")});
+  return call_layer(c, layer, c("x", 0));
+}
+
+/// "train", "eval", "instance", or several calls in one of the forms "train 3 steps x0,x1,x2" and
+/// "train 3 steps x0,x1,x2 then eval on x_eval".
+Result in_mode(const Call& c, const std::shared_ptr<nn::UnaryModule>& layer) {
+  const std::string mode = c.text("mode", "train");
+  Result result;
+  load_inputs(c, layer, result);
+  if (c.has("x")) {
+    if (mode != "train" && mode != "eval" && mode != "instance") c.unknown("mode");
+    layer->train(mode != "eval");
+    result.add("y", (*layer)(c["x"]));
+  } else {
+    for (const Named<Tensor>& input : c.inputs()) {
+      if (!input.name.starts_with("x")) continue;
+      const bool evaluation = input.name == "x_eval";
+      layer->train(!evaluation);
+      result.add(evaluation ? "y_eval" : "y" + input.name.substr(1), (*layer)(input.value));
+    }
+  }
+  for (const Named<Tensor>& buffer : layer->named_buffers()) {
+    result.add("aux." + buffer.name, buffer.value);
+  }
+  return result;
+}
+
+bool is_tracking(const Call& c) {
+  return c.flag("track_running_stats", false) || c.has("running_mean");
+}
+
+Result batch_norm(const Call& c) {
+  nn::BatchNormOptions options{.eps = eps(c),
+                               .momentum = c.real("momentum", 0.1),
+                               .affine = c.has("weight"),
+                               .track_running_stats = is_tracking(c)};
+  if (c.is_null("momentum")) options.momentum.reset();
+  return in_mode(c, std::make_shared<nn::BatchNorm>(channels(c, c.at(0)), options));
+}
+
+Result instance_norm(const Call& c) {
+  return in_mode(
+      c, std::make_shared<nn::InstanceNorm>(
+             channels(c, c.at(0)), nn::InstanceNormOptions{.eps = eps(c),
+                                                           .affine = c.has("weight"),
+                                                           .track_running_stats = is_tracking(c),
+                                                           .momentum = c.real("momentum", 0.1)}));
 }
 
 Result pixel_norm(const Call& c) {
-  const Tensor& x = c("x", 0);
-  return x * rsqrt(mean(square(x), {1}, {.keepdim = true}) + c.real("eps", 1e-8));
+  return call_layer(c, std::make_shared<nn::PixelNorm>(c.real("eps", 1e-8)), c("x", 0));
 }
 
 Result spectral_norm(const Call& c) {
@@ -101,6 +137,8 @@ Result weight_standardization(const Call& c) {
 }  // namespace
 
 void add_norms(Table& table) {
+  table["batch_norm"] = batch_norm;
+  table["instance_norm"] = instance_norm;
   table["group_norm"] = group_norm;
   table["layer_norm"] = layer_norm;
   table["rms_norm"] = rms_norm;

@@ -11,6 +11,8 @@ const Table& table() {
     add_linear(made);
     add_norms(made);
     add_conditional_norms(made);
+    add_losses(made);
+    add_optimizers(made);
     return made;
   }();
   return all;

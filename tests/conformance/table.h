@@ -38,6 +38,8 @@ void add_movement(Table& table);
 void add_linear(Table& table);
 void add_norms(Table& table);
 void add_conditional_norms(Table& table);
+void add_losses(Table& table);
+void add_optimizers(Table& table);
 
 /// All of them.
 const Table& table();
