@@ -230,7 +230,7 @@ void Where(const Rows& c, const Rows& a, const Rows& b, Real* y, std::int64_t ro
         if (from.step == 0) return hn::Set(d, *at);
         return count == lanes ? hn::LoadU(d, at) : LoadPart(d, at, count);
       };
-      const auto chosen = hn::IfThenElse(hn::Ne(load(c), hn::Zero(d)), load(a), load(b));
+      const auto chosen = hn::IfThenElse(hn::Eq(load(c), hn::Zero(d)), load(b), load(a));
       if (count == lanes) {
         hn::StoreU(chosen, d, y + i * n + j);
       } else {

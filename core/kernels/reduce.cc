@@ -52,7 +52,7 @@ struct MaxOf : Plain<MaxOf> {
   static constexpr Real kStart = -std::numeric_limits<Real>::infinity();
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {  // keeps a NaN on either side
-    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Ge(b, a), hn::Not(hn::Eq(b, b))), b, a);
   }
 };
 struct MinOf : Plain<MinOf> {
@@ -60,7 +60,7 @@ struct MinOf : Plain<MinOf> {
   static constexpr Real kStart = std::numeric_limits<Real>::infinity();
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {
-    return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Le(b, a), hn::Not(hn::Eq(b, b))), b, a);
   }
 };
 

@@ -212,4 +212,257 @@ void where(const Rows& c, const Rows& a, const Rows& b, Real* y, std::int64_t ro
   }
 }
 
+namespace {
+
+// y of each set = finish(start combined by step with every x of the set, in order).
+template <class T, class Step>
+void reduce(const Real* x, T* y, const ReduceView& v, Wide start, Step step) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      Wide total = start;
+      for (std::int64_t i = 0; i < v.reduced; ++i) {
+        total = step(total, static_cast<Wide>(x[(o * v.reduced + i) * v.inner + j]));
+      }
+      y[o * v.inner + j] = static_cast<T>(total);
+    }
+  }
+}
+
+}  // namespace
+
+void sum(const Real* x, double* y, const ReduceView& view) {
+  reduce(x, y, view, 0, [](Wide a, Wide v) { return a + v; });
+}
+void sum_of_squares(const Real* x, double* y, const ReduceView& view) {
+  reduce(x, y, view, 0, [](Wide a, Wide v) { return a + v * v; });
+}
+void prod(const Real* x, double* y, const ReduceView& view) {
+  reduce(x, y, view, 1, [](Wide a, Wide v) { return a * v; });
+}
+void max(const Real* x, Real* y, const ReduceView& view) {
+  reduce(x, y, view, -HUGE_VAL, [](Wide a, Wide v) { return a != a || a > v ? a : v; });
+}
+void min(const Real* x, Real* y, const ReduceView& view) {
+  reduce(x, y, view, HUGE_VAL, [](Wide a, Wide v) { return a != a || a < v ? a : v; });
+}
+void argmax(const Real* x, std::int32_t* y, const ReduceView& v) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      const auto at = [&](std::int64_t i) { return x[(o * v.reduced + i) * v.inner + j]; };
+      std::int64_t best = 0;
+      for (std::int64_t i = 1; i < v.reduced; ++i) {
+        if (!std::isnan(at(best)) && (std::isnan(at(i)) || at(i) > at(best))) best = i;
+      }
+      y[o * v.inner + j] = static_cast<std::int32_t>(best);
+    }
+  }
+}
+void cumsum(const Real* x, Real* y, const ReduceView& v, bool reverse) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      for (std::int64_t i = 0; i < v.reduced; ++i) {
+        Wide total = 0;
+        for (std::int64_t k = reverse ? i : 0; k < (reverse ? v.reduced : i + 1); ++k) {
+          total += static_cast<Wide>(x[(o * v.reduced + k) * v.inner + j]);
+        }
+        y[(o * v.reduced + i) * v.inner + j] = static_cast<Real>(total);
+      }
+    }
+  }
+}
+
+namespace {
+
+// Calls use(position of an element) for the elements of set (batch b, kept k).
+template <class F>
+void each_of_set(const NormView& v, std::int64_t set, F use) {
+  const std::int64_t b = set / v.kept, k = set % v.kept;
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t i = 0; i < v.inner; ++i) use(((b * v.outer + o) * v.kept + k) * v.inner + i);
+  }
+}
+
+Wide gamma_at(const AffineView& a, std::int64_t at) {
+  return a.gamma == nullptr ? 1 : static_cast<Wide>(a.gamma[at / a.inner % a.kept]);
+}
+Wide beta_at(const AffineView& a, std::int64_t at) {
+  return a.beta == nullptr ? 0 : static_cast<Wide>(a.beta[at / a.inner % a.kept]);
+}
+
+}  // namespace
+
+void norm_forward(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                  bool centered, const NormMoments& m, double* variance) {
+  for (std::int64_t set = 0; set < v.sets(); ++set) {
+    Wide mean = 0, square = 0;
+    if (centered) each_of_set(v, set, [&](std::int64_t at) { mean += static_cast<Wide>(x[at]); });
+    mean /= static_cast<Wide>(v.count());
+    each_of_set(v, set, [&](std::int64_t at) {
+      const Wide rest = static_cast<Wide>(x[at]) - mean;
+      square += rest * rest;
+    });
+    const Wide var = square / static_cast<Wide>(v.count());
+    const Wide rstd = 1 / std::sqrt(var + static_cast<Wide>(eps));
+    each_of_set(v, set, [&](std::int64_t at) {
+      const Wide hat = (static_cast<Wide>(x[at]) - mean) * rstd;
+      y[at] = static_cast<Real>(gamma_at(a, at) * hat + beta_at(a, at));
+    });
+    m.mean[set] = static_cast<double>(mean);
+    m.rstd[set] = static_cast<double>(rstd);
+    variance[set] = static_cast<double>(var);
+  }
+}
+
+void norm_apply(const Real* x, Real* y, const NormView& v, const AffineView& a,
+                const NormMoments& m) {
+  for (std::int64_t set = 0; set < v.sets(); ++set) {
+    each_of_set(v, set, [&](std::int64_t at) {
+      const Wide hat = (static_cast<Wide>(x[at]) - m.mean[set]) * m.rstd[set];
+      y[at] = static_cast<Real>(gamma_at(a, at) * hat + beta_at(a, at));
+    });
+  }
+}
+
+void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
+                   const NormMoments& m, NormKind kind, double* dgamma, double* dbeta) {
+  for (std::int64_t j = 0; j < a.kept; ++j) {
+    if (dgamma != nullptr) dgamma[j] = 0;
+    if (dbeta != nullptr) dbeta[j] = 0;
+  }
+  for (std::int64_t set = 0; set < v.sets(); ++set) {
+    const auto hat = [&](std::int64_t at) {
+      return (static_cast<Wide>(x[at]) - m.mean[set]) * m.rstd[set];
+    };
+    Wide h = 0, hx = 0;
+    each_of_set(v, set, [&](std::int64_t at) {
+      const Wide up = static_cast<Wide>(g[at]);
+      h += gamma_at(a, at) * up;
+      hx += gamma_at(a, at) * up * hat(at);
+      if (dgamma != nullptr) dgamma[at / a.inner % a.kept] += static_cast<double>(up * hat(at));
+      if (dbeta != nullptr) dbeta[at / a.inner % a.kept] += static_cast<double>(up);
+    });
+    h = kind == NormKind::kCentered ? h / static_cast<Wide>(v.count()) : 0;
+    hx = kind == NormKind::kFixed ? 0 : hx / static_cast<Wide>(v.count());
+    if (dx == nullptr) continue;
+    each_of_set(v, set, [&](std::int64_t at) {
+      dx[at] = static_cast<Real>(m.rstd[set] * (gamma_at(a, at) * g[at] - h - hat(at) * hx));
+    });
+  }
+}
+
+void softmax(const Real* x, Real* y, const ReduceView& v) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      const auto at = [&](std::int64_t i) { return (o * v.reduced + i) * v.inner + j; };
+      Wide largest = -HUGE_VAL, total = 0;
+      for (std::int64_t i = 0; i < v.reduced; ++i)
+        largest = std::fmax(largest, static_cast<Wide>(x[at(i)]));
+      for (std::int64_t i = 0; i < v.reduced; ++i) total += std::exp(x[at(i)] - largest);
+      for (std::int64_t i = 0; i < v.reduced; ++i)
+        y[at(i)] = static_cast<Real>(std::exp(x[at(i)] - largest) / total);
+    }
+  }
+}
+void log_softmax(const Real* x, Real* y, const ReduceView& v) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      const auto at = [&](std::int64_t i) { return (o * v.reduced + i) * v.inner + j; };
+      Wide largest = -HUGE_VAL, total = 0;
+      for (std::int64_t i = 0; i < v.reduced; ++i)
+        largest = std::fmax(largest, static_cast<Wide>(x[at(i)]));
+      for (std::int64_t i = 0; i < v.reduced; ++i) total += std::exp(x[at(i)] - largest);
+      for (std::int64_t i = 0; i < v.reduced; ++i)
+        y[at(i)] = static_cast<Real>(x[at(i)] - largest - std::log(total));
+    }
+  }
+}
+void softmax_grad(const Real* g, const Real* y, Real* dx, const ReduceView& v) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      const auto at = [&](std::int64_t i) { return (o * v.reduced + i) * v.inner + j; };
+      Wide total = 0;
+      for (std::int64_t i = 0; i < v.reduced; ++i) total += static_cast<Wide>(g[at(i)]) * y[at(i)];
+      for (std::int64_t i = 0; i < v.reduced; ++i)
+        dx[at(i)] = static_cast<Real>(y[at(i)] * (g[at(i)] - total));
+    }
+  }
+}
+void log_softmax_grad(const Real* g, const Real* y, Real* dx, const ReduceView& v) {
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    for (std::int64_t j = 0; j < v.inner; ++j) {
+      const auto at = [&](std::int64_t i) { return (o * v.reduced + i) * v.inner + j; };
+      Wide total = 0;
+      for (std::int64_t i = 0; i < v.reduced; ++i) total += static_cast<Wide>(g[at(i)]);
+      for (std::int64_t i = 0; i < v.reduced; ++i) {
+        dx[at(i)] = static_cast<Real>(g[at(i)] - std::exp(static_cast<Wide>(y[at(i)])) * total);
+      }
+    }
+  }
+}
+
+void sgd_step(Real* p, const Real* g, Real* buffer, std::int64_t n, const SgdStep& s) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    double d = g[i] + s.weight_decay * p[i];
+    if (s.momentum != 0) {
+      const double velocity = s.first ? d : s.momentum * buffer[i] + (1 - s.dampening) * d;
+      buffer[i] = static_cast<Real>(velocity);
+      d = s.nesterov ? d + s.momentum * velocity : velocity;
+    }
+    p[i] = static_cast<Real>(p[i] - s.lr * d);
+  }
+}
+
+void adam_step(Real* p, const Real* g, Real* m, Real* v, Real* largest, std::int64_t n,
+               const AdamStep& s) {
+  const double correction1 = 1 - std::pow(s.beta1, s.t), correction2 = 1 - std::pow(s.beta2, s.t);
+  for (std::int64_t i = 0; i < n; ++i) {
+    double value = p[i], d = g[i];
+    if (s.decoupled) {
+      value -= s.lr * s.weight_decay * value;
+    } else {
+      d += s.weight_decay * value;
+    }
+    const double mean = s.beta1 * m[i] + (1 - s.beta1) * d;
+    double square = s.beta2 * v[i] + (1 - s.beta2) * d * d;
+    m[i] = static_cast<Real>(mean);
+    v[i] = static_cast<Real>(square);
+    if (largest != nullptr) {
+      square = std::fmax(square, static_cast<double>(largest[i]));
+      largest[i] = static_cast<Real>(square);
+    }
+    p[i] = static_cast<Real>(value -
+                             s.lr / correction1 * mean / (std::sqrt(square / correction2) + s.eps));
+  }
+}
+
+void rmsprop_step(Real* p, const Real* g, Real* v, Real* mean, Real* buffer, std::int64_t n,
+                  const RmspropStep& s) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double d = g[i] + s.weight_decay * p[i];
+    double square = s.alpha * v[i] + (1 - s.alpha) * d * d;
+    v[i] = static_cast<Real>(square);
+    if (mean != nullptr) {
+      const double middle = s.alpha * mean[i] + (1 - s.alpha) * d;
+      mean[i] = static_cast<Real>(middle);
+      square = std::fmax(0.0, square - middle * middle);
+    }
+    double way = d / (std::sqrt(square) + s.eps);
+    if (buffer != nullptr) {
+      way += s.momentum * buffer[i];
+      buffer[i] = static_cast<Real>(way);
+    }
+    p[i] = static_cast<Real>(p[i] - s.lr * way);
+  }
+}
+
+void adagrad_step(Real* p, const Real* g, Real* sum, std::int64_t n, const AdagradStep& s) {
+  const double size = s.lr / (1 + static_cast<double>(s.t - 1) * s.lr_decay);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double d = g[i] + s.weight_decay * p[i];
+    const double total = sum[i] + d * d;
+    sum[i] = static_cast<Real>(total);
+    p[i] = static_cast<Real>(p[i] - size * d / (std::sqrt(total) + s.eps));
+  }
+}
+
 }  // namespace tapestry::kernels::reference

@@ -7,6 +7,10 @@
 #include <cstdint>
 
 #include "core/kernels/elementwise.h"
+#include "core/kernels/normalize.h"
+#include "core/kernels/optimizer.h"
+#include "core/kernels/reduce.h"
+#include "core/kernels/softmax.h"
 #include "core/real.h"
 
 namespace tapestry::kernels::reference {
@@ -65,6 +69,34 @@ void maximum(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int6
 void minimum(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
 void larger_share(const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
 void where(const Rows& c, const Rows& a, const Rows& b, Real* y, std::int64_t rows, std::int64_t n);
+
+void sum(const Real* x, double* y, const ReduceView& view);
+void sum_of_squares(const Real* x, double* y, const ReduceView& view);
+void prod(const Real* x, double* y, const ReduceView& view);
+void max(const Real* x, Real* y, const ReduceView& view);
+void min(const Real* x, Real* y, const ReduceView& view);
+void argmax(const Real* x, std::int32_t* y, const ReduceView& view);
+void cumsum(const Real* x, Real* y, const ReduceView& view, bool reverse);
+
+void norm_forward(const Real* x, Real* y, const NormView& view, const AffineView& affine,
+                  double eps, bool centered, const NormMoments& moments, double* variance);
+void norm_apply(const Real* x, Real* y, const NormView& view, const AffineView& affine,
+                const NormMoments& moments);
+void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
+                   const AffineView& affine, const NormMoments& moments, NormKind kind,
+                   double* dgamma, double* dbeta);
+
+void softmax(const Real* x, Real* y, const ReduceView& view);
+void log_softmax(const Real* x, Real* y, const ReduceView& view);
+void softmax_grad(const Real* g, const Real* y, Real* dx, const ReduceView& view);
+void log_softmax_grad(const Real* g, const Real* y, Real* dx, const ReduceView& view);
+
+void sgd_step(Real* p, const Real* g, Real* buffer, std::int64_t n, const SgdStep& step);
+void adam_step(Real* p, const Real* g, Real* m, Real* v, Real* largest, std::int64_t n,
+               const AdamStep& step);
+void rmsprop_step(Real* p, const Real* g, Real* v, Real* mean, Real* buffer, std::int64_t n,
+                  const RmspropStep& step);
+void adagrad_step(Real* p, const Real* g, Real* s, std::int64_t n, const AdagradStep& step);
 
 }  // namespace tapestry::kernels::reference
 

@@ -61,11 +61,11 @@ void LogSoftmaxRow(const Real* x, Real* y, std::int64_t n) {
       y, n, x);
 }
 
+// In wide lanes: where one probability is almost 1, g and its mean almost cancel.
 void SoftmaxGradRow(const Real* g, const Real* y, Real* dx, std::int64_t n) {
-  const Real mean = static_cast<Real>(
-      SumOver([](auto, auto u, auto v) HWY_ATTR { return hn::Mul(u, v); }, n, g, y));
-  Map([=](auto d, auto u, auto v) HWY_ATTR { return hn::Mul(v, hn::Sub(u, hn::Set(d, mean))); }, dx,
-      n, g, y);
+  const double mean = SumOver([](auto, auto u, auto v) HWY_ATTR { return hn::Mul(u, v); }, n, g, y);
+  MapWide([=](auto d, auto u, auto v) HWY_ATTR { return hn::Mul(v, hn::Sub(u, hn::Set(d, mean))); },
+          dx, n, g, y);
 }
 
 void LogSoftmaxGradRow(const Real* g, const Real* y, Real* dx, std::int64_t n) {

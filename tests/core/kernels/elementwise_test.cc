@@ -13,29 +13,18 @@
 #include <doctest/doctest.h>
 
 #include "core/kernels/reference_pointwise.h"
-#include "core/kernels/simd_info.h"
+#include "tests/core/kernels/pointwise_support.h"
 
 namespace k = tapestry::kernels;
 namespace ref = tapestry::kernels::reference;
 using tapestry::kDouble;
 using tapestry::Real;
+using namespace tapestry::testing;
 
 namespace {
 
 constexpr Real kInf = std::numeric_limits<Real>::infinity();
 constexpr Real kNan = std::numeric_limits<Real>::quiet_NaN();
-
-// Runs `check` on each target of this processor.
-template <class F>
-void on_every_target(F check) {
-  const std::string usual(k::simd_target());
-  for (const std::string& target : k::simd_targets()) {
-    k::force_simd_target(target);
-    CAPTURE(target);
-    check();
-  }
-  k::force_simd_target(usual);
-}
 
 // Distance in units in the last place of `want`; infinite when only one of them is NaN, or
 // infinities differ.
@@ -146,4 +135,157 @@ TEST_CASE("one-operand kernels stay within their stated errors, everywhere") {
       CHECK(worst <= (kDouble ? tail ? 4096 : std::max(1.0, c.most_ulps) : c.most_ulps));
     });
   }
+}
+
+TEST_CASE("one-operand kernels agree with their twins at every length and offset") {
+  on_every_target([] {
+    for (const UnaryCase& c : kUnary) {
+      CAPTURE(std::string(c.name));
+      for (std::int64_t n = 0; n <= 67; ++n) {
+        const Numbers x = numbers(n + 3, -4, 4, static_cast<std::uint64_t>(n));
+        Numbers got(x.size() + 1, 77), want(x.size() + 1, 77);
+        c.kernel(x.data() + n % 3, got.data() + 1, n);
+        c.twin(x.data() + n % 3, want.data() + 1, n);
+        CHECK(relative_error(got, want) <= 4 * kRounding);
+        CHECK(got.back() == 77);  // nothing beyond the end is written
+      }
+    }
+  });
+}
+
+TEST_CASE("kernels with parameters, and gradients, agree with their twins") {
+  const auto check = [](const char* name, auto kernel, auto twin, auto... args) {
+    CAPTURE(std::string(name));
+    for (const std::int64_t n : {0, 1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 67}) {
+      const Numbers g = numbers(n, -2, 2, 5), x = numbers(n, -4, 4, 6);
+      Numbers got(x.size()), want(x.size());
+      if constexpr (requires { kernel(g.data(), x.data(), got.data(), n, args...); }) {
+        kernel(g.data(), x.data(), got.data(), n, args...);
+        twin(g.data(), x.data(), want.data(), n, args...);
+      } else {
+        kernel(x.data(), got.data(), n, args...);
+        twin(x.data(), want.data(), n, args...);
+      }
+      CHECK(relative_error(got, want) <= 4 * kRounding);
+    }
+  };
+  using Binary = void (*)(const Real*, const Real*, Real*, std::int64_t);
+  using Power = void (*)(const Real*, Real*, std::int64_t, Real);
+  on_every_target([&] {
+    check("affine", k::affine, ref::affine, Real(1.5), Real(-0.25));
+    check("scale", k::affine, ref::affine, Real(1.5), Real(0));
+    check("shift", k::affine, ref::affine, Real(1), Real(0.3));
+    check("pow", static_cast<Power>(k::pow), static_cast<Power>(ref::pow), Real(3));
+    check("pow", static_cast<Power>(k::pow), static_cast<Power>(ref::pow), Real(0.3));
+    check("leaky_relu", k::leaky_relu, ref::leaky_relu, Real(0.2));
+    check("elu", k::elu, ref::elu, Real(0.7), Real(1.1));
+    check("softplus", k::softplus, ref::softplus, Real(2), Real(5));
+    check("clamp", k::clamp, ref::clamp, Real(-0.5), Real(0.75));
+    check("tanh_grad", static_cast<Binary>(k::tanh_grad), static_cast<Binary>(ref::tanh_grad));
+    check("sigmoid_grad", static_cast<Binary>(k::sigmoid_grad),
+          static_cast<Binary>(ref::sigmoid_grad));
+    check("relu_grad", static_cast<Binary>(k::relu_grad), static_cast<Binary>(ref::relu_grad));
+    check("leaky_relu_grad", k::leaky_relu_grad, ref::leaky_relu_grad, Real(0.2));
+    check("clamp_grad", k::clamp_grad, ref::clamp_grad, Real(-0.5), Real(0.75), true);
+    check("clamp_grad", k::clamp_grad, ref::clamp_grad, Real(-0.5), Real(0.75), false);
+    check("elu_grad", k::elu_grad, ref::elu_grad, Real(0.7), Real(1.1));
+    check("gelu_grad", static_cast<Binary>(k::gelu_grad), static_cast<Binary>(ref::gelu_grad));
+    check("gelu_tanh_grad", static_cast<Binary>(k::gelu_tanh_grad),
+          static_cast<Binary>(ref::gelu_tanh_grad));
+    check("silu_grad", static_cast<Binary>(k::silu_grad), static_cast<Binary>(ref::silu_grad));
+    check("softplus_grad", k::softplus_grad, ref::softplus_grad, Real(2), Real(5));
+  });
+}
+
+TEST_CASE("gradients at kinks, bounds and NaN are the documented ones") {
+  on_every_target([] {
+    const Numbers x = {0, Real(-0.0), 1, -1, kNan};
+    const Numbers g(x.size(), 1);
+    Numbers dx(x.size());
+    k::relu_grad(g.data(), x.data(), dx.data(), 5);
+    CHECK(dx == Numbers{0, 0, 1, 0, 1});
+    k::leaky_relu_grad(g.data(), x.data(), dx.data(), 5, Real(0.25));
+    CHECK(dx == Numbers{Real(0.25), Real(0.25), 1, Real(0.25), 1});
+    k::clamp_grad(g.data(), x.data(), dx.data(), 5, -1, 1, true);
+    CHECK(dx == Numbers{1, 1, 1, 1, 1});
+    k::clamp_grad(g.data(), x.data(), dx.data(), 5, -1, 1, false);
+    CHECK(dx == Numbers{1, 1, 0, 0, 1});
+    // A gate closes also when the gradient is infinite: 0·Inf would be NaN.
+    const Numbers infinite(x.size(), kInf);
+    k::relu_grad(infinite.data(), x.data(), dx.data(), 4);
+    CHECK(dx[3] == 0);
+  });
+}
+
+TEST_CASE("special values of functions with parameters") {
+  on_every_target([] {
+    const Numbers x = {kNan, kInf, -kInf};
+    Numbers y(3);
+    k::clamp(x.data(), y.data(), 3, Real(-0.5), Real(0.75));
+    CHECK(std::isnan(y[0]));
+    CHECK(y[1] == Real(0.75));
+    CHECK(y[2] == Real(-0.5));
+    k::softplus(x.data(), y.data(), 3, 1, 20);
+    CHECK(std::isnan(y[0]));
+    CHECK(y[1] == kInf);
+    CHECK(y[2] == 0);
+    k::elu(x.data(), y.data(), 3, 2, 1);
+    CHECK(std::isnan(y[0]));
+    CHECK(y[1] == kInf);
+    CHECK(y[2] == -2);
+    k::leaky_relu(x.data(), y.data(), 3, Real(0.5));
+    CHECK(std::isnan(y[0]));
+    CHECK(y[1] == kInf);
+    CHECK(y[2] == -kInf);
+  });
+}
+
+TEST_CASE("two-operand kernels agree with their twins for repeated and walked operands") {
+  using Kernel = void (*)(const k::Rows&, const k::Rows&, Real*, std::int64_t, std::int64_t);
+  struct Case {
+    const char* name;
+    Kernel kernel, twin;
+  };
+  const Case cases[] = {{"add", k::add, ref::add},
+                        {"sub", k::sub, ref::sub},
+                        {"mul", k::mul, ref::mul},
+                        {"div", k::div, ref::div},
+                        {"pow", k::pow, ref::pow},
+                        {"maximum", k::maximum, ref::maximum},
+                        {"minimum", k::minimum, ref::minimum},
+                        {"larger_share", k::larger_share, ref::larger_share}};
+  on_every_target([&] {
+    for (const Case& c : cases) {
+      CAPTURE(std::string(c.name));
+      for (std::int64_t n = 1; n <= 35; ++n) {
+        constexpr std::int64_t kRows = 3;
+        Numbers a = numbers(kRows * n, 0.5, 3, 1), b = numbers(kRows * n, 0.5, 3, 2);
+        a[0] = b[0];  // a tie
+        if (n > 1) a[1] = kNan;
+        for (const auto& [row_a, step_a] : {std::pair(n, std::int64_t{1}),
+                                            {std::int64_t{0}, std::int64_t{1}},
+                                            {std::int64_t{1}, std::int64_t{0}},
+                                            {std::int64_t{0}, std::int64_t{0}}}) {
+          for (const auto& [row_b, step_b] : {std::pair(n, std::int64_t{1}),
+                                              {std::int64_t{0}, std::int64_t{1}},
+                                              {std::int64_t{1}, std::int64_t{0}}}) {
+            const k::Rows left{a.data(), row_a, step_a}, right{b.data(), row_b, step_b};
+            Numbers got(a.size()), want(a.size());
+            c.kernel(left, right, got.data(), kRows, n);
+            c.twin(left, right, want.data(), kRows, n);
+            CHECK(relative_error(got, want) <= kRounding);
+            c.kernel(right, left, got.data(), kRows, n);
+            c.twin(right, left, want.data(), kRows, n);
+            CHECK(relative_error(got, want) <= kRounding);
+            Numbers chosen(a.size());
+            const Numbers condition = {1, 0, kNan};
+            const k::Rows flags{condition.data(), 1, 0};
+            k::where(flags, left, right, chosen.data(), kRows, n);
+            ref::where(flags, left, right, want.data(), kRows, n);
+            CHECK(relative_error(chosen, want) == 0);
+          }
+        }
+      }
+    }
+  });
 }

@@ -1,0 +1,206 @@
+// The normalization kernels against their twins on every SIMD target: every member of the family,
+// forward and backward, hard inputs, thread counts.
+#include "core/kernels/normalize.h"
+
+#include <array>
+
+#include "core/kernels/reference_pointwise.h"
+#include "tests/core/kernels/pointwise_support.h"
+
+namespace k = tapestry::kernels;
+namespace ref = tapestry::kernels::reference;
+using namespace tapestry::testing;
+using tapestry::kDouble;
+using tapestry::Real;
+
+namespace {
+
+struct Case {
+  const char* name;
+  k::NormView view;
+  std::int64_t affine_kept, affine_inner;
+};
+
+// Every kind of layer over (N, C, s) with C divisible by 2.
+std::vector<Case> family(std::int64_t n, std::int64_t c, std::int64_t s) {
+  return {{"batch", {n, c, s}, c, s},
+          {"batch, by sample and channel", {n, c, s}, n * c, s},
+          {"batch, by element", {n, c, s}, n * c * s, 1},
+          {"instance", {1, n * c, s}, c, s},
+          {"instance, by sample and channel", {1, n * c, s}, n * c, s},
+          {"group", {1, n * 2, c / 2 * s}, c, s},
+          {"layer, by channel", {1, n, c * s}, c, s},
+          {"layer", {1, n, c * s}, c * s, 1},
+          {"layer over the last axis", {1, n * c, s}, s, 1},
+          {"all as one", {1, 1, n * c * s}, c, s},
+          {"pixel", {c, s, 1, n}, c, s}};
+}
+
+struct Result {
+  Numbers y, dx;
+  std::vector<double> mean, rstd, variance, dgamma, dbeta;
+};
+
+template <class Forward, class Backward>
+Result run(const Case& c, const Numbers& x, const Numbers& g, bool with_affine, bool centered,
+           double eps, Forward forward, Backward backward) {
+  const auto sets = static_cast<std::size_t>(c.view.sets()),
+             parameters = static_cast<std::size_t>(c.affine_kept);
+  const Numbers gamma = numbers(c.affine_kept, 0.5, 2, 3), beta = numbers(c.affine_kept, -1, 1, 4);
+  k::AffineView affine{nullptr, nullptr, 1, 1};
+  if (with_affine) affine = {gamma.data(), beta.data(), c.affine_kept, c.affine_inner};
+  Result r{Numbers(x.size()),
+           Numbers(x.size()),
+           std::vector<double>(sets),
+           std::vector<double>(sets),
+           std::vector<double>(sets),
+           std::vector<double>(parameters),
+           std::vector<double>(parameters)};
+  const k::NormMoments moments{r.mean.data(), r.rstd.data()};
+  forward(x.data(), r.y.data(), c.view, affine, eps, centered, moments, r.variance.data());
+  backward(g.data(), x.data(), r.dx.data(), c.view, affine, moments,
+           centered ? k::NormKind::kCentered : k::NormKind::kUncentered,
+           with_affine ? r.dgamma.data() : nullptr, with_affine ? r.dbeta.data() : nullptr);
+  return r;
+}
+
+void compare(const Case& c, const Numbers& x, bool with_affine, bool centered, double eps,
+             double tolerance) {
+  CAPTURE(std::string(c.name));
+  CAPTURE(x.size());
+  CAPTURE(with_affine);
+  CAPTURE(centered);
+  const Numbers g = numbers(static_cast<std::int64_t>(x.size()), -1, 1, 9);
+  const Result got = run(c, x, g, with_affine, centered, eps, k::norm_forward, k::norm_backward);
+  const Result want =
+      run(c, x, g, with_affine, centered, eps, ref::norm_forward, ref::norm_backward);
+  CHECK(relative_error(got.y, want.y) <= tolerance);
+  CHECK(relative_error(got.rstd, want.rstd) <= tolerance);
+  CHECK(relative_error(got.variance, want.variance) <= tolerance);
+  CHECK(relative_error(got.dbeta, want.dbeta) <= tolerance);
+  CHECK(relative_error(got.dgamma, want.dgamma) <= tolerance);
+  // A set of two has no gradient, only its rounding; elsewhere dx is compared.
+  if (c.view.count() > 2) {
+    CHECK(relative_error(got.dx, want.dx) <= tolerance);
+  }
+}
+
+bool fuses(const Case& c) {
+  const Real one = 1;
+  return k::norm_fuses(c.view, {&one, nullptr, c.affine_kept, c.affine_inner});
+}
+
+}  // namespace
+
+TEST_CASE("every member of the family agrees with its twin") {
+  on_every_target([] {
+    for (const auto& [n, c, s] : {std::array<std::int64_t, 3>{2, 2, 1},
+                                  {5, 4, 1},
+                                  {3, 2, 4},
+                                  {4, 6, 9},
+                                  {2, 4, 15},
+                                  {2, 4, 16},
+                                  {3, 2, 17},
+                                  {2, 2, 31},
+                                  {2, 2, 64},
+                                  {3, 4, 67},
+                                  {33, 6, 49},
+                                  {64, 18, 1},
+                                  {8, 40, 36}}) {
+      for (const Case& member : family(n, c, s)) {
+        if (member.view.count() < 2) continue;
+        const Numbers x = numbers(member.view.size(), -1, 3);
+        for (const bool centered : {true, false}) {
+          compare(member, x, false, centered, 1e-5, 20 * kRounding);
+          if (fuses(member)) compare(member, x, true, centered, 1e-5, 20 * kRounding);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("large sets, which all threads share, agree too") {
+  for (const Case& member : family(4, 2, 30011)) {
+    const Numbers x = numbers(member.view.size(), -1, 3);
+    compare(member, x, fuses(member), true, 1e-5, 20 * kRounding);
+  }
+}
+
+TEST_CASE("a mean of 10⁴ and scales from 10⁻²⁰ to 10³⁰ cost no accuracy") {
+  on_every_target([] {
+    for (const std::int64_t s : {4, 100}) {
+      for (const Case& member : family(4, 4, s)) {
+        Numbers x = numbers(member.view.size());
+        Numbers shifted = x;
+        for (Real& value : shifted) value = Real(1e4) + value;
+        compare(member, shifted, false, true, 1e-5, kDouble ? 1e-9 : 2e-6);
+        for (const double scale : {1e-20, 1e18, 1e19, 1e30}) {
+          Numbers scaled = x;
+          for (Real& value : scaled) value = static_cast<Real>(value * scale);
+          compare(member, scaled, fuses(member), true, 1e-5, 2e-6);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("a constant channel gives 0, however large") {
+  on_every_target([] {
+    for (const std::int64_t s : {4, 100, 40000}) {
+      for (const Case& member : family(2, 2, s)) {
+        const Numbers x(static_cast<std::size_t>(member.view.size()), Real(1e8));
+        const Result got = run(member, x, x, false, true, 1e-5, k::norm_forward, k::norm_backward);
+        CHECK(*std::max_element(got.y.begin(), got.y.end()) <= 1e-5);
+        CHECK(*std::min_element(got.y.begin(), got.y.end()) >= -1e-5);
+      }
+    }
+  });
+}
+
+TEST_CASE("given statistics are constants to the gradient") {
+  on_every_target([] {
+    for (const std::int64_t s : {1, 4, 50}) {
+      for (const Case& member : family(3, 4, s)) {
+        if (!fuses(member)) continue;
+        CAPTURE(std::string(member.name));
+        const auto sets = static_cast<std::size_t>(member.view.sets());
+        std::vector<double> mean(sets, 0.25), rstd(sets, 1.5);
+        const k::NormMoments moments{mean.data(), rstd.data()};
+        const Numbers x = numbers(member.view.size()), g = numbers(member.view.size(), -1, 1, 8);
+        const Numbers gamma = numbers(member.affine_kept, 0.5, 2, 3),
+                      beta = numbers(member.affine_kept, -1, 1, 4);
+        const k::AffineView affine{gamma.data(), beta.data(), member.affine_kept,
+                                   member.affine_inner};
+        Numbers got(x.size()), want(x.size());
+        k::norm_apply(x.data(), got.data(), member.view, affine, moments);
+        ref::norm_apply(x.data(), want.data(), member.view, affine, moments);
+        CHECK(relative_error(got, want) <= 4 * kRounding);
+        std::vector<double> dgamma(gamma.size()), dgamma_want(gamma.size());
+        k::norm_backward(g.data(), x.data(), got.data(), member.view, affine, moments,
+                         k::NormKind::kFixed, dgamma.data(), nullptr);
+        ref::norm_backward(g.data(), x.data(), want.data(), member.view, affine, moments,
+                           k::NormKind::kFixed, dgamma_want.data(), nullptr);
+        CHECK(relative_error(got, want) <= 4 * kRounding);
+        CHECK(relative_error(dgamma, dgamma_want) <= 4 * kRounding);
+      }
+    }
+  });
+}
+
+TEST_CASE("normalization has the same bits at any thread count") {
+  for (const auto& [n, c, s] :
+       {std::array<std::int64_t, 3>{4, 2, 30011}, {16, 32, 49}, {256, 48, 1}, {8, 64, 4}}) {
+    for (const Case& member : family(n, c, s)) {
+      if (member.view.count() < 2 || !fuses(member)) continue;
+      CAPTURE(std::string(member.name));
+      const Numbers x = numbers(member.view.size()), g = numbers(member.view.size(), -1, 1, 2);
+      same_at_any_thread_count([&] {
+        Result r = run(member, x, g, true, true, 1e-5, k::norm_forward, k::norm_backward);
+        r.y.insert(r.y.end(), r.dx.begin(), r.dx.end());
+        for (const double value : r.dgamma) r.y.push_back(static_cast<Real>(value));
+        for (const double value : r.dbeta) r.y.push_back(static_cast<Real>(value));
+        return r.y;
+      });
+    }
+  }
+}
