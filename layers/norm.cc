@@ -43,6 +43,15 @@ NormAffine per_channel_affine(const Tensor& weight, const Tensor& bias, const Sh
   return {weight, bias, per_channel(shape)};
 }
 
+/// BatchNorm and InstanceNorm need two values for a variance.
+void check_several(std::string_view layer, const Tensor& x, const NormSet& set) {
+  if (set.count() > 1) return;
+  throw Error(layer, "has {} value{} per channel to take a mean and a variance of; it needs 2",
+              set.count(), set.count() == 1 ? "" : "s")
+      .shape("input", x, "(N, C, …)")
+      .hint("leave the layer out where maps are 1×1, or use more than one sample per batch");
+}
+
 void move_average(Tensor& running, const Tensor& batch, double weight, double scale) {
   std::span<Real> to = running.mutable_data();
   for (std::size_t i = 0; i < to.size(); ++i) {
@@ -105,6 +114,7 @@ Tensor BatchNorm::forward(const Tensor& x) {
       options_.evaluation == EvalStatistics::kRunning) {
     return normalize_with(x, set, {running_mean_, running_var_}, options);
   }
+  check_several("BatchNorm", x, set);
   NormStats stats;
   if (updating) options.stats = &stats;
   Tensor y = normalize(x, set, options);
@@ -233,6 +243,7 @@ Tensor InstanceNorm::forward(const Tensor& x) {
   if (options_.track_running_stats && !is_training())
     return normalize_with(x, per_channel(x.shape()), {running_mean_, running_var_}, options);
   const NormSet set = per_instance(x.shape());
+  check_several("InstanceNorm", x, set);
   NormStats stats;
   if (options_.track_running_stats) options.stats = &stats;
   Tensor y = normalize(x, set, options);

@@ -38,8 +38,9 @@ const Tensor& saved(const std::vector<Named<Tensor>>& state, const std::string& 
       .hint("was it saved with another optimizer?");
 }
 
+// Writes without advancing the version: pieces of one tensor are updated by several threads.
 Real* at(std::vector<Tensor>* tensors, std::size_t i, std::int64_t begin) {
-  return tensors == nullptr ? nullptr : (*tensors)[i].mutable_data().data() + begin;
+  return tensors == nullptr ? nullptr : const_cast<Real*>((*tensors)[i].data().data()) + begin;
 }
 
 void check_rate(std::string_view optimizer, double lr) {
