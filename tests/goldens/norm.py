@@ -340,7 +340,7 @@ def refused(book):
     book.refuse("batch_norm", "weight", {"x": n(2, 3, 2, 2), "weight": param(n(4)), "bias": param(n(4))},
                 "4 scales for 3 channels", [4, 3], attrs={**train, "affine": True},
                 torch_call=lambda t: F.batch_norm(t.x, None, None, t.weight, t.bias, True))
-    book.refuse("batch_norm", "rank", {"x": n(5)}, "no channel axis", ["batch_norm", 5], attrs=train,
+    book.refuse("batch_norm", "rank", {"x": n(5)}, "no channel axis", ["channel", 5], attrs=train,
                 torch_call=lambda t: F.batch_norm(t.x, None, None, training=True))
     book.refuse("group_norm", "groups", {"x": n(2, 6, 3, 3)}, "6 channels do not divide into 4 groups", [6, 4, "group"],
                 attrs={"num_groups": 4, "eps": EPS, "affine": False}, torch_call=lambda t: F.group_norm(t.x, 4))
