@@ -214,7 +214,7 @@ const std::string_view kScript = R"js(
         if (i < 0) continue;
         const row = table.insertRow();
         row.insertCell().textContent = c.g.dataset.label;
-        row.insertCell().textContent = c.ys[i] || "not a number";
+        row.insertCell().textContent = c.ys[i] || "–";
       }
       tip.replaceChildren(make("strong", svg.dataset.unit + " " + step), table);
       tip.style.display = "block";

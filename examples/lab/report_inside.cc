@@ -173,7 +173,8 @@ void inside_section(Html& html, const Digest& d) {
   }
   html.element(
       "p", {{"class", "fine"}},
-      "Every panel is a layer, in order of depth; lines are means over the seeds." +
+      std::string("Every panel is a layer, in order of depth") +
+          (d.seeds.size() > 1 ? "; lines are means over the seeds." : ".") +
           (all > kMostPanels ? " " + std::to_string(kMostPanels) + " of " + std::to_string(all) +
                                    " layers are shown, evenly chosen."
                              : std::string()));

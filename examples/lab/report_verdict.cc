@@ -178,7 +178,7 @@ void name_losses(const Digest& d, Verdict& v) {
 void add_remarks(const Digest& d, bool compared, Verdict& v) {
   const std::size_t planned = d.cells.size() * d.seeds.size();
   const auto finished = static_cast<std::size_t>(d.finished());
-  if (finished < planned) {
+  if (compared && finished < planned) {
     v.remarks.push_back("Preliminary: " + std::to_string(finished) + " of " +
                         plural(planned, "run") +
                         " have ended; runs that have not are left out of every mean.");
@@ -216,7 +216,8 @@ std::string single_headline(const Digest& d) {
   if (d.comparison.runs.empty()) return "No run has begun yet.";
   const RunRecord& run = d.comparison.runs.front();
   std::string text =
-      "Run " + std::string(status_name(run.status)) + " at step " + std::to_string(run.step);
+      (run.status == RunStatus::kDone ? "Done" : "Status " + std::string(status_name(run.status)));
+  text += " at step " + std::to_string(run.step);
   if (run.steps > 0) text += " of " + std::to_string(run.steps);
   if (!run.remark.empty()) text += " (" + run.remark + ")";
   const Metric* metric = d.main_metric();

@@ -66,7 +66,9 @@ TEST_CASE("every kind of page is well formed, self-contained and small") {
       {"style.html", fixture::style()},
       {"sweep.html", fixture::sweep()},
       {"nothing.html", Comparison{}}};
-  for (const auto& [name, comparison] : pages) {
+  for (const auto& entry : pages) {
+    const char* const name = entry.first;
+    const Comparison& comparison = entry.second;
     CAPTURE(name);
     const std::string page = report_html(comparison);
     keep(name, page);
@@ -107,7 +109,7 @@ TEST_CASE("the sections come in their order and a single run has no table of cel
   Comparison single = fixture::comparison(1);
   single.runs.resize(1);
   CHECK_FALSE(contains(report_html(single), "diverged<small>"));
-  CHECK(contains(verdict_sentences(single)[0], "Run done at step 300 of 300: FD-own "));
+  CHECK(contains(verdict_sentences(single)[0], "Done at step 300 of 300: FD-own "));
 }
 
 TEST_CASE("curves have one point per measured step: a thin line per seed and a mean per cell") {
