@@ -235,7 +235,9 @@ TEST_CASE("structure: every op is tested and listed in docs/ops.md") {
   std::string tests;
   for (const std::string& file : code_files()) {
     if (starts_with(file, "tests/")) tests += read(file);
-    if (!starts_with(file, "core/ops/") || !is_header(file)) continue;
+    // core/ops/pointwise.h holds what ops are made with.
+    if (!starts_with(file, "core/ops/") || !is_header(file) || file == "core/ops/pointwise.h")
+      continue;
     for (const std::string& line : lines_of(read(file))) {
       std::smatch match;
       if (std::regex_search(line, match, declaration)) ops.insert(match[1]);

@@ -1,0 +1,14 @@
+// All layers, losses and initializers in one include.
+#ifndef TAPESTRY_LAYERS_LAYERS_H_
+#define TAPESTRY_LAYERS_LAYERS_H_
+
+#include "layers/activation.h"
+#include "layers/conv.h"
+#include "layers/init.h"
+#include "layers/linear.h"
+#include "layers/loss.h"
+#include "layers/module.h"
+#include "layers/norm.h"
+#include "layers/sequential.h"
+
+#endif  // TAPESTRY_LAYERS_LAYERS_H_
