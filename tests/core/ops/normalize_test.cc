@@ -1,0 +1,244 @@
+#include "core/ops/normalize.h"
+
+#include <cmath>
+
+#include <doctest/doctest.h>
+
+#include "core/ops/arithmetic.h"
+#include "core/ops/movement.h"
+#include "core/ops/reduce.h"
+#include "core/ops/unary.h"
+#include "core/tape.h"
+#include "tests/support/gradcheck.h"
+
+namespace tapestry::testing {
+namespace {
+
+using T = const Tensor&;
+
+/// The sets of `set`: for each, the flat positions of its elements.
+std::vector<std::vector<std::size_t>> members(const NormSet& set) {
+  std::vector<std::vector<std::size_t>> result(static_cast<std::size_t>(set.sets()));
+  std::size_t i = 0;
+  for (std::int64_t b = 0; b < set.batch; ++b) {
+    for (std::int64_t o = 0; o < set.outer; ++o) {
+      for (std::int64_t k = 0; k < set.kept; ++k) {
+        for (std::int64_t j = 0; j < set.inner; ++j)
+          result[static_cast<std::size_t>(b * set.kept + k)].push_back(i++);
+      }
+    }
+  }
+  return result;
+}
+
+/// γ·(x − mean)/√(variance + eps) + β, set by set in double; mean 0 when not centered.
+Tensor slow_normalize(T x, const NormSet& set, bool centered, double eps, T gamma, T beta,
+                      const NormSet& affine) {
+  Tensor y = Tensor::empty(x.shape());
+  const std::span<Real> out = y.mutable_data();
+  for (const auto& positions : members(set)) {
+    double mean = 0, variance = 0;
+    const double n = static_cast<double>(positions.size());
+    for (const std::size_t i : positions) mean += static_cast<double>(x.data()[i]) / n;
+    if (!centered) mean = 0;
+    for (const std::size_t i : positions)
+      variance += std::pow(static_cast<double>(x.data()[i]) - mean, 2) / n;
+    for (const std::size_t i : positions) {
+      out[i] =
+          static_cast<Real>((static_cast<double>(x.data()[i]) - mean) / std::sqrt(variance + eps));
+    }
+  }
+  if (!gamma.defined()) return y;
+  const auto scales = members(affine);
+  for (std::size_t k = 0; k < scales.size(); ++k) {
+    for (const std::size_t i : scales[k]) out[i] = out[i] * gamma.data()[k] + beta.data()[k];
+  }
+  return y;
+}
+
+struct Family {
+  std::string name;
+  Shape shape;
+  NormSet statistics, affine;
+};
+
+std::vector<Family> families() {
+  const Shape image{3, 4, 2, 3};
+  return {
+      {"BatchNorm", image, per_channel(image), per_channel(image)},
+      {"LayerNorm", image, per_row(image, 3), per_position(image, 3)},
+      {"LayerNorm per channel", image, per_row(image, 3), per_channel(image)},
+      {"InstanceNorm", image, per_instance(image), per_channel(image)},
+      {"GroupNorm", image, per_group(image, 2), per_channel(image)},
+      {"PixelNorm", image, per_pixel(image), per_channel(image)},
+      {"BatchNorm1d", {5, 3}, per_channel({5, 3}), per_channel({5, 3})},
+      {"LayerNorm rows", {5, 7}, per_row({5, 7}, 1), per_position({5, 7}, 1)},
+      {"conditional", image, per_instance(image), per_instance(image)},
+      {"SPADE", image, per_channel(image), {1, 72, 1}},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("normalize: gradient of every family, to third order") {
+  for (const Family& f : families()) {
+    const Shape scale{f.affine.sets()};
+    const auto options = [&](T gamma, T beta) {
+      return NormalizeOptions{.eps = Real(0.01), .affine = {gamma, beta, f.affine}};
+    };
+    const auto with_affine = [&](T x, T gamma, T beta) {
+      return normalize(x, f.statistics, options(gamma, beta));
+    };
+    check_op(f.name, {f.shape, Input(scale).between(0.5, 1.5), Input(scale).additive()},
+             with_affine,
+             {.order = 2, .reference = [&](const auto& x) {
+                return slow_normalize(x[0], f.statistics, true, 0.01, x[1], x[2], f.affine);
+              }});
+    check_op(f.name + " plain", {f.shape}, [&](T x) { return normalize(x, f.statistics); },
+             {.reference = [&](const auto& x) {
+               return slow_normalize(x[0], f.statistics, true, 1e-5, {}, {}, {});
+             }});
+    check_op(f.name + " rms", {f.shape, Input(scale).between(0.5, 1.5), Input(scale).additive()},
+             [&](T x, T gamma, T beta) {
+               return root_mean_square_normalize(x, f.statistics, options(gamma, beta));
+             },
+             {.reference = [&](const auto& x) {
+               return slow_normalize(x[0], f.statistics, false, 0.01, x[1], x[2], f.affine);
+             }});
+  }
+  const Shape small{2, 2, 1, 3};
+  check_op("normalize, third", {small, Input({2}).between(0.5, 1.5), Input({2}).additive()},
+           [&](T x, T gamma, T beta) {
+             return normalize(x, per_channel(small),
+                              {.eps = Real(0.1), .affine = {gamma, beta, per_channel(small)}});
+           },
+           {.order = 3});
+  check_op("rms, third", {small, Input({2}).between(0.5, 1.5)},
+           [&](T x, T gamma) {
+             return root_mean_square_normalize(
+                 x, per_row(small, 3),
+                 {.eps = Real(0.1), .affine = {gamma, {}, per_channel(small)}});
+           },
+           {.order = 3});
+}
+
+TEST_CASE("normalize: gradient with only a scale or only a shift") {
+  const Shape shape{3, 2, 4};
+  const NormSet set = per_channel(shape);
+  check_op("only gamma", {shape, Input({2}).between(0.5, 1.5)}, [&](T x, T g) {
+    return normalize(x, set, {.affine = {g, {}, set}});
+  });
+  check_op("only beta", {shape, Input({2}).additive()}, [&](T x, T b) {
+    return normalize(x, set, {.affine = {{}, b, set}});
+  });
+}
+
+TEST_CASE("normalize_with: gradient with given statistics, which are constants") {
+  const Shape shape{3, 2, 4};
+  const NormSet set = per_channel(shape);
+  const NormStats stats{Tensor::from({0.5, -1}, {2}), Tensor::from({2, 0.25}, {2})};
+  check_op("normalize_with", {shape, Input({2}).between(0.5, 1.5), Input({2}).additive()},
+           [&](T x, T g, T b) {
+             return normalize_with(x, set, stats, {.eps = Real(0.01), .affine = {g, b, set}});
+           },
+           {.reference = [&](const auto& x) {
+             const Tensor mean = reshape(stats.mean, Shape{2, 1});
+             const Tensor deviation = sqrt(reshape(stats.variance, Shape{2, 1}) + Real(0.01));
+             return reshape(x[1], Shape{2, 1}) * ((x[0] - mean) / deviation) +
+                    reshape(x[2], Shape{2, 1});
+           }});
+}
+
+TEST_CASE("modulate: gradient of each shape of scale and shift") {
+  const Shape image{2, 3, 2, 2};
+  for (const Shape& scale : {Shape{3}, Shape{2, 3}, Shape{2, 1, 2, 2}, image}) {
+    check_op("modulate " + scale.str(), {image, scale, Input(scale).additive()},
+             [](T y, T g, T b) { return modulate(y, g, b); });
+  }
+  CHECK(error_text([&] {
+          modulate(Tensor::ones(image), Tensor::ones({4}), {});
+        }).find("modulate") == 0);
+}
+
+TEST_CASE("normalize: unit moments of each set, and the statistics it reports") {
+  for (const Family& f : families()) {
+    const Tensor x = Input(f.shape).make(3);
+    NormStats stats;
+    const Tensor y = normalize(x, f.statistics, {.eps = 0, .stats = &stats});
+    const auto sets = members(f.statistics);
+    REQUIRE(stats.mean.size() == f.statistics.sets());
+    for (std::size_t k = 0; k < sets.size(); ++k) {
+      double mean = 0, square = 0, x_mean = 0, x_square = 0;
+      const double n = static_cast<double>(sets[k].size());
+      for (const std::size_t i : sets[k]) {
+        mean += static_cast<double>(y.data()[i]) / n;
+        square += std::pow(static_cast<double>(y.data()[i]), 2) / n;
+        x_mean += static_cast<double>(x.data()[i]) / n;
+      }
+      for (const std::size_t i : sets[k])
+        x_square += std::pow(static_cast<double>(x.data()[i]) - x_mean, 2) / n;
+      CHECK(std::abs(mean) < 1e-6);
+      CHECK(std::abs(square - 1) < 1e-5);
+      CHECK(std::abs(static_cast<double>(stats.mean.data()[k]) - x_mean) < 1e-6);
+      CHECK(std::abs(static_cast<double>(stats.variance.data()[k]) - x_square) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("normalize: inputs that break float32 sums") {
+  for (const Family& f : families()) {
+    const auto plain = [&](T x, Real eps) { return normalize(x, f.statistics, {.eps = eps}); };
+    const Tensor base = Input(f.shape).make(4);
+    // Constant sets are 0, whatever the constant.
+    for (const double constant : {0.0, 0.1, 1e4, -1e8, 1e20}) {
+      const Tensor y = plain(Tensor::full(f.shape, static_cast<Real>(constant)), Real(1e-5));
+      CHECK_MESSAGE(difference(y, Tensor::zeros(f.shape)) < 1e-3, f.name, " of ", constant);
+    }
+    // The scale drops out when eps does not matter.
+    for (const double scale : {1e-18, 1e-10, 1e10, 1e18}) {
+      const double error = difference(plain(base * static_cast<Real>(scale), 0), plain(base, 0));
+      CHECK_MESSAGE(error < 1e-5, f.name, " at scale ", scale, ": ", error);
+    }
+    // A mean of 10⁴ costs only what rounding the input costs.
+    const Tensor far = base + Real(1e4);
+    const Tensor exact = slow_normalize(far, f.statistics, true, 1e-5, {}, {}, {});
+    CHECK_MESSAGE(difference(plain(far, Real(1e-5)), exact) < 1e-5, f.name);
+  }
+}
+
+TEST_CASE("normalize: bits do not depend on threads") {
+  for (const Shape& shape : {Shape{16, 24, 20, 21}, Shape{300, 257}}) {
+    std::vector<NormSet> sets{per_channel(shape), per_row(shape, shape.rank() - 1)};
+    if (shape.rank() == 4) {
+      sets.insert(sets.end(), {per_instance(shape), per_group(shape, 4), per_pixel(shape)});
+    }
+    for (const NormSet& set : sets) {
+      const Shape scale{shape[1]};
+      check_op_threads("normalize", {shape, Input(scale), Input(scale)}, [&](T x, T g, T b) {
+        return normalize(x, set, {.affine = {g, b, per_channel(shape)}});
+      });
+      check_op_threads("rms", {shape, Input(scale)}, [&](T x, T g) {
+        return root_mean_square_normalize(x, set, {.affine = {g, {}, per_channel(shape)}});
+      });
+    }
+  }
+}
+
+TEST_CASE("normalize: sets that make no sense are refused") {
+  const Tensor x = Tensor::ones({1, 3, 1, 1});
+  const std::string single = error_text([&] { normalize(x, per_channel(x.shape())); });
+  CHECK(single.find("normalize") == 0);
+  CHECK(single.find("[1, 3, 1, 1]") != std::string::npos);
+  CHECK(difference(normalize(x, per_channel(x.shape()), {.allow_single = true}),
+                   Tensor::zeros(x.shape())) == 0);
+  CHECK(error_text([&] { normalize(x, {1, 2, 1}); }) != "");
+  CHECK(error_text([&] { per_group({2, 6, 4, 4}, 4); }).find("4") != std::string::npos);
+  CHECK(error_text([&] { per_channel({6}); }) != "");
+  const Tensor y = Tensor::ones({4, 3});
+  CHECK(error_text([&] {
+          normalize(y, per_channel(y.shape()),
+                    {.affine = {Tensor::ones({4}), {}, per_channel(y.shape())}});
+        }) != "");
+}
+
+}  // namespace tapestry::testing
