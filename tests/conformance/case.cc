@@ -1,5 +1,6 @@
 #include "tests/conformance/case.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -141,6 +142,12 @@ Indices Call::indices(const std::string& input, std::size_t position) const {
     found.push_back(static_cast<std::int32_t>(value));
   }
   return found;
+}
+
+bool Call::differentiable(const std::string& input) const {
+  return std::any_of(case_.inputs.begin(), case_.inputs.end(), [&](const Input& candidate) {
+    return candidate.name == input && candidate.differentiable();
+  });
 }
 
 std::vector<Named<Tensor>> Call::inputs() const {

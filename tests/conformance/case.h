@@ -70,6 +70,7 @@ class Call {
   /// An undefined Tensor when there is no such input.
   Tensor optional(const std::string& input) const;
   Indices indices(const std::string& input, std::size_t position) const;
+  bool differentiable(const std::string& input) const;
   /// All inputs in the order of the call.
   std::vector<Named<Tensor>> inputs() const;
 

@@ -17,11 +17,10 @@ namespace {
 nn::Reduction reduction(const Call& c) { return nn::reduction(c.text("reduction", "mean")); }
 
 Result cross_entropy(const Call& c) {
-  nn::CrossEntropyOptions options{.class_weight = c.optional("weight"),
-                                  .ignore_index = c.integer("ignore_index", -100),
+  nn::CrossEntropyOptions options{.ignore_index = c.integer("ignore_index", -100),
                                   .label_smoothing = c.real("label_smoothing", 0),
                                   .reduction = reduction(c)};
-  if (c.flag("class_weight", false) && !c.has("weight")) options.class_weight = c.at(2);
+  if (c.flag("class_weight", c.has("weight"))) options.class_weight = c("weight", 2);
   if (c.text("target", "") == "probabilities") {
     return nn::cross_entropy(c("x", 0), c("target", 1), options);
   }
@@ -31,10 +30,12 @@ Result cross_entropy(const Call& c) {
 }
 
 Result bce_with_logits(const Call& c) {
-  return nn::bce_with_logits(c("x", 0), c("target", 1),
-                             {.weight = c.optional("weight"),
-                              .pos_weight = c.optional("pos_weight"),
-                              .reduction = reduction(c)});
+  nn::BceOptions options{.reduction = reduction(c)};
+  if (c.flag("pos_weight", c.has("pos_weight"))) options.pos_weight = c("pos_weight", 2);
+  if (c.flag("weight", c.has("weight"))) {
+    options.weight = c("weight", options.pos_weight.defined() ? 3 : 2);
+  }
+  return nn::bce_with_logits(c("x", 0), c("target", 1), options);
 }
 
 Result kl_div(const Call& c) {

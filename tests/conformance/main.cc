@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -10,6 +11,9 @@
 
 #include <unistd.h>
 
+#include "core/kernels/simd_info.h"
+#include "core/parallel.h"
+#include "core/real.h"
 #include "tests/conformance/run.h"
 
 namespace tapestry::conformance {
@@ -123,7 +127,9 @@ int run_all(const Options& options) {
   }
 
   Row all;
-  std::printf("\n%-11s %6s %6s %6s %7s %8s   worst error, in units of the tensor's scale\n", "tier",
+  std::printf("\n%s, %s, %d thread%s\n", sizeof(Real) == 4 ? "float" : "double",
+              std::string(kernels::simd_target()).c_str(), threads(), threads() == 1 ? "" : "s");
+  std::printf("%-11s %6s %6s %6s %7s %8s   worst error, in units of the tensor's scale\n", "tier",
               "cases", "loose", "tight", "failed", "skipped");
   const auto print = [](const std::string& tier, const Row& row) {
     std::printf("%-11s %6d %6d %6d %7d %8d   %.2g %s\n", tier.c_str(), row.cases, row.loose,
@@ -181,6 +187,13 @@ int main(int argc, char** argv) {
   good = good && std::find(std::begin(tiers), std::end(tiers), options.tier) != std::end(tiers);
   if (!good || options.folder.empty()) {
     std::fprintf(stderr, "%s", kUsage);
+    return kBadUsage;
+  }
+  try {
+    tapestry::kernels::simd_target();  // TAPESTRY_SIMD or
+    tapestry::threads();               // TAPESTRY_THREADS may name what is not there
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tapestry-conformance: %s\n", error.what());
     return kBadUsage;
   }
   return run_all(options);

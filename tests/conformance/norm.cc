@@ -1,6 +1,7 @@
 // Batch, layer, group and instance normalization and their relatives, and reparametrized weights.
 #include "layers/norm.h"
 
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -120,7 +121,10 @@ Result weight_norm(const Call& c) {
   const Tensor weight = c("g", 2) * v / norm(v, rest, {.keepdim = true});
   const std::string layer = c.text("layer", "linear");
   if (layer == "linear") return linear(c("x", 0), weight);
-  if (layer == "conv2d padding 1") return conv2d(c("x", 0), weight, {}, {.padding = 1});
+  int padding = 0;  // "conv2d padding 1"
+  if (layer == "conv2d" || std::sscanf(layer.c_str(), "conv2d padding %d", &padding) == 1) {
+    return conv2d(c("x", 0), weight, {}, {.padding = padding});
+  }
   c.unknown("layer");
 }
 

@@ -127,7 +127,7 @@ Result run_gradient_penalty(const Call& call) {
   std::map<std::string, Tensor> tensors;
   std::vector<Named<Tensor>> wrt;
   for (Named<Tensor>& input : call.inputs()) {
-    const bool constant = input.name.ends_with("_u") || input.name.ends_with("_v");
+    const bool constant = !call.differentiable(input.name);
     tensors[input.name] = constant ? input.value : tape.watch(input.value);
     if (!constant) wrt.push_back({input.name, tensors[input.name]});
   }

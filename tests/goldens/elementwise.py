@@ -18,6 +18,15 @@ def hardswish(x):
     return torch.where(x < -3, torch.zeros_like(x), torch.where(x > 3, x, x * (x / 6 + 0.5)))
 
 
+def elu(x, alpha):
+    """With expm1, because PyTorch's exp(x) - 1 loses what is left of a small x."""
+    return torch.where(x > 0, x, alpha * torch.expm1(torch.clamp(x, max=0)))
+
+
+def selu(x):
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
 # op: function, attributes, where random inputs may lie, kinks, tier
 REAL, POSITIVE, NONZERO = "real", "positive", "nonzero"
 UNARY = {
@@ -38,8 +47,8 @@ UNARY = {
     "log_sigmoid": (F.logsigmoid, {}, REAL, [], "extra"),
     "relu": (torch.relu, {}, REAL, [0.0], "core"),
     "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), {"negative_slope": 0.2}, REAL, [0.0], "core"),
-    "elu": (lambda x: F.elu(x, 0.5), {"alpha": 0.5}, REAL, [], "core"),
-    "selu": (F.selu, {}, REAL, [], "extra"),
+    "elu": (lambda x: elu(x, 0.5), {"alpha": 0.5}, REAL, [], "core"),
+    "selu": (selu, {}, REAL, [], "extra"),
     "gelu": (F.gelu, {"approximate": "none"}, REAL, [], "core"),
     "silu": (F.silu, {}, REAL, [], "core"),
     "mish": (F.mish, {}, REAL, [], "extra"),
@@ -54,7 +63,7 @@ UNARY = {
 VARIANTS = [
     ("leaky_relu", "slope_default", lambda x: F.leaky_relu(x, 0.01), {"negative_slope": 0.01}),
     ("leaky_relu", "slope_negative", lambda x: torch.where(x > 0, x, -0.5 * x), {"negative_slope": -0.5}),
-    ("elu", "alpha1", lambda x: F.elu(x, 1.0), {"alpha": 1.0}),
+    ("elu", "alpha1", lambda x: elu(x, 1.0), {"alpha": 1.0}),
     ("gelu", "tanh", lambda x: 0.5 * x * (1 + torch.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x ** 3))),
      {"approximate": "tanh"}),
     ("softplus", "beta2", lambda x: F.softplus(x, 2.0, 5.0), {"beta": 2.0, "threshold": 5.0}),
@@ -104,6 +113,13 @@ def unary(book):
         f, attrs, _, _, _ = UNARY[op]
         # Each value is a decade from the next; the largest is what the error is measured by.
         book.add(op, "hard_tiny", {"x": tiny}, lambda t, f=f: f(t.x), attrs=attrs, tier="hard", elementwise=True)
+    denormal = np.array([1e-45, 1e-44, 3e-41, -2e-40, 1e-39, -1e-38], np.float32)
+    for op in ("neg", "abs", "relu", "leaky_relu", "tanh", "sin", "softsign", "erf", "silu", "clamp", "elu"):
+        f, attrs, _, _, _ = UNARY[op]
+        book.add(op, "hard_denormal", {"x": denormal}, lambda t, f=f: f(t.x), attrs=attrs, tier="hard", elementwise=True)
+    for op in ("sqrt", "log", "rsqrt"):
+        book.add(op, "hard_denormal", {"x": abs(denormal)}, lambda t, f=UNARY[op][0]: f(t.x), order=0, tier="hard",
+                 elementwise=True)
     big = np.array([87.0, 88.5, 89.0, 100.0, 1e4, -87.0, -88.5, -103.0, -1e4], np.float32)
     for op in ("exp", "sigmoid", "tanh", "softplus", "silu", "gelu", "elu", "mish", "log_sigmoid"):
         f, attrs, _, _, _ = UNARY[op]
@@ -138,6 +154,9 @@ def binary(book):
         book.add(op, "tail13", {"a": book.normal(13), "b": book.normal(13) + 4}, call, elementwise=True)
         book.refuse(op, "shapes", {"a": book.normal(3, 4), "b": book.normal(2, 4)}, "3 and 2 do not broadcast",
                     [3, 2, op], torch_call=lambda t, f=f: f(t.a, t.b))
+        tiny = np.array([1e-45, 3e-41, -2e-40, 1e-39, -1e-38], np.float32)
+        book.add(op, "hard_denormal", {"a": tiny, "b": np.array([2, 0.5, 3, -1, 1.5], np.float32) * (
+            1 if op in ("mul", "div") else np.float32(1e-40))}, call, tier="hard", elementwise=True)
         special = np.array([np.nan, 1, np.inf, np.inf, -np.inf, 0, 0, 1, 3e38, 1e-38], np.float32)
         other = np.array([1, np.nan, np.inf, -np.inf, 2, 0, -1, 0, 3e38, 1e-7], np.float32)
         book.add(op, "special", {"a": special, "b": other}, call, order=0, tier="hard", elementwise=True)

@@ -37,6 +37,10 @@ def main():
             print(f"{family:12} {len(book.names):4} cases {book.bytes // 1024:6} KiB")
             count, size = count + len(book.names), size + book.bytes
     print(f"{'all':12} {count:4} cases {size // 1024:6} KiB")
+    if not options.only:
+        broken = options.out.parent / "broken"
+        broken.mkdir(exist_ok=True)
+        importlib.import_module("broken").cases(Book(broken))
 
 
 if __name__ == "__main__":

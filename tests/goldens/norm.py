@@ -123,6 +123,10 @@ def the_four(book):
             norm.add(book, f"hard_constant{name}", x, tier="hard", doc="a set without variance")
             if value == 0.1:
                 norm.add(book, "hard_constant", x, 2, tier="hard")
+        norm.add(book, "hard_denormal", n(*shape, scale=1e-40), with_affine=False, tier="hard")
+        special = n(*shape)
+        special[0, 0, 0, 1] = np.inf
+        norm.add(book, "special_inf", special, 0, tier="hard", doc="an Inf has no finite mean: its set is NaN")
         special = n(*shape)
         special[0, 0, 0, 0] = np.nan
         norm.add(book, "special_nan", special, 0, with_affine=False, tier="hard",

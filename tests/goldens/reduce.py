@@ -77,6 +77,13 @@ def reductions(book):
              attrs={"dim": [-1], "keepdim": False, "eps_inside_sqrt": 1e-12}, doc="sqrt(sum x^2 + eps)")
     book.add("norm2", "eps", {"x": book.normal(3, 5)}, lambda t: ((t.x * t.x).sum(-1) + 0.1).sqrt(), order=2,
              attrs={"dim": [-1], "keepdim": False, "eps_inside_sqrt": 0.1})
+    odd = np.array([[-np.inf, -np.inf], [np.inf, np.inf], [np.inf, -np.inf], [0, 0]], np.float32)
+    for op in ("logsumexp", "max", "min", "sum"):
+        book.add(op, "special_rows", {"x": odd}, lambda t, f=REDUCTIONS[op]: f(t.x, [-1], False), order=0, tier="hard",
+                 attrs={"dim": [-1], "keepdim": False})
+    for op in ("sum", "mean", "max"):
+        book.add(op, "hard_denormal", {"x": book.normal(3, 11, scale=1e-40)}, lambda t, f=REDUCTIONS[op]: f(t.x, [-1], False),
+                 attrs={"dim": [-1], "keepdim": False}, tier="hard")
     for op, fill in (("sum", 1e8), ("mean", 1e8)):
         x = np.concatenate([book.normal(2, 40), np.full((2, 1), fill, np.float32), book.normal(2, 40),
                             np.full((2, 1), -fill, np.float32)], axis=1)
@@ -119,6 +126,8 @@ def softmaxes(book):
         masked[0, 2:] = masked[1, 0] = -np.inf
         book.add(op, "special_masked", {"x": masked}, lambda t, f=f: f(t.x, -1), attrs={"dim": -1}, order=0,
                  tier="hard", doc="a score of -Inf has probability 0")
+        odd = np.array([[-np.inf, -np.inf], [np.inf, 1], [np.nan, 1], [np.inf, np.inf], [np.inf, -np.inf]], np.float32)
+        book.add(op, "special_rows", {"x": odd}, lambda t, f=f: f(t.x, -1), attrs={"dim": -1}, order=0, tier="hard")
         book.refuse(op, "axis", {"x": book.normal(2, 3)}, "there is no axis 3", [3, "axis"], attrs={"dim": 3},
                     torch_call=lambda t, f=f: f(t.x, 3))
 
