@@ -13,6 +13,7 @@ const Table& table() {
     add_conditional_norms(made);
     add_losses(made);
     add_optimizers(made);
+    add_recurrent(made);
     return made;
   }();
   return all;

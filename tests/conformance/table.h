@@ -40,6 +40,7 @@ void add_norms(Table& table);
 void add_conditional_norms(Table& table);
 void add_losses(Table& table);
 void add_optimizers(Table& table);
+void add_recurrent(Table& table);
 
 /// All of them.
 const Table& table();
