@@ -24,8 +24,8 @@ configure "$build" -DTAPESTRY_TESTS=ON
 build_targets "$build"
 say "Building the gradient checks in double precision ..."
 configure "$build/double" -DTAPESTRY_REAL=double -DTAPESTRY_PROGRAMS=OFF \
-  -DTAPESTRY_TEST_FILTER='^(core/ops|layers)/'
-build_targets "$build/double"
+  -DTAPESTRY_TEST_FILTER='^(core/ops|layers|support)/'
+build_targets "$build/double" tests
 built=$(date +%s)
 
 # One run over both builds: a test folder that only lists them.
