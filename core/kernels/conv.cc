@@ -47,8 +47,11 @@ void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real
     std::fill(dw, dw + shape.w_size(), Real(0));
     return;
   }
-  if (!exact && winograd_weight_pays(shape)) return run_winograd_weight(shape, g, x, dw);
-  run_weight_grad(shape, g, x, dw);
+  const double plain = weight_grad_cost(shape), pixels = weight_pixels_cost(shape);
+  if (!exact && winograd_weight_cost(shape) < std::min(plain, pixels)) {
+    return run_winograd_weight(shape, g, x, dw);
+  }
+  (pixels < plain ? run_weight_pixels : run_weight_grad)(shape, g, x, dw);
 }
 
 }  // namespace tapestry::kernels

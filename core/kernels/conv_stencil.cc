@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/kernels/conv_transform.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
 #include "core/parallel.h"
@@ -196,7 +197,8 @@ class Plan {
     const std::int64_t lines = st_.in_h * st_.in_w / kLine;
     const std::int64_t sets =
         64 / std::gcd<std::int64_t, std::int64_t>(std::max<std::int64_t>(lines, 1), 64);
-    direct_ = st_.planes.size() == 1 && st_.in_step_h == 1 && st_.in_step_w == 1 &&
+    dealt_ = st_.out_step_w == 2;
+    direct_ = !dealt_ && st_.planes.size() == 1 && st_.in_step_h == 1 && st_.in_step_w == 1 &&
               first.row0 == 0 && first.column0 == 0 && width_ == st_.in_w &&
               st_.rows + st_.reach_h == st_.in_h &&
               (st_.rows - 1) * width_ + st_.columns >= tile_.lanes && 4 * sets >= channels_ &&
@@ -223,6 +225,23 @@ class Plan {
     plane_block_ = channels_ * planes * pitch_;
   }
 
+  bool by_row(const Pass& pass) const {
+    const std::int64_t rows = pass.row1 - pass.row0, columns = pass.column1 - pass.column0;
+    return rows * ceil_div(columns, tile_.lanes) <=
+           ceil_div((rows - 1) * width_ + columns, tile_.lanes);
+  }
+
+  // Where results of stride 2 are kept until both halves of a row are there: an area for each pass,
+  // in which vectors that run along rows may write beyond the end.
+  std::int64_t area_pitch(const Pass& pass) const {
+    return width_ + (by_row(pass) ? tile_.lanes : 0);
+  }
+  std::int64_t area_begin(std::size_t p) const {
+    std::int64_t at = 0;
+    for (std::size_t i = 0; i < p; ++i) at += band_rows_ * area_pitch(st_.passes[i]) + tile_.lanes;
+    return at;
+  }
+
   // Vectors may run along rows (and be cut at the end of each), or along the whole plane (and
   // compute the padding between rows too, to no use). Whichever needs fewer.
   void place_slots() {
@@ -235,11 +254,7 @@ class Plan {
         const std::int64_t row0 = std::max(pass.row0, band * band_rows_);
         const std::int64_t row1 = std::min(pass.row1, (band + 1) * band_rows_);
         if (row0 >= row1) continue;
-        const std::int64_t columns = pass.column1 - pass.column0;
-        const std::int64_t by_row = (row1 - row0) * ceil_div(columns, lanes);
-        const std::int64_t begin = row0 * width_ + pass.column0,
-                           end = (row1 - 1) * width_ + pass.column1;
-        if (by_row <= ceil_div(end - begin, lanes)) {
+        if (by_row(pass)) {
           for (std::int64_t row = row0; row < row1; ++row) {
             for (std::int64_t at = pass.column0; at < pass.column1; at += lanes) {
               place(pass, band, row * width_ + at,
@@ -247,6 +262,8 @@ class Plan {
             }
           }
         } else {
+          const std::int64_t begin = row0 * width_ + pass.column0;
+          const std::int64_t end = (row1 - 1) * width_ + pass.column1;
           for (std::int64_t at = begin; at < end; at += lanes)
             place(pass, band, at, std::min(at + lanes, end));
         }
@@ -262,6 +279,14 @@ class Plan {
   // A slot for the pixels [begin, end) of the plane, at most one vector.
   void place(const Pass& pass, std::int64_t band, std::int64_t begin, std::int64_t end) {
     const std::int64_t lanes = tile_.lanes;
+    if (dealt_) {
+      const std::int64_t start = begin - band * band_rows_ * width_;
+      const auto p = static_cast<std::size_t>(&pass - st_.passes.data());
+      slots_.push_back(
+          {start, area_begin(p) + start / width_ * area_pitch(pass) + start % width_, nullptr});
+      table_of_.push_back(-1);
+      return;
+    }
     std::int64_t in = begin;
     // The tensor itself must not be read beyond its last pixel.
     if (direct_) in = std::min(in, (st_.rows - 1) * width_ + st_.columns - lanes);
@@ -329,6 +354,9 @@ class Plan {
   void run_unit(const Unit& unit) const {
     const auto planes = static_cast<std::int64_t>(st_.planes.size());
     const std::int64_t row0 = unit.band * band_rows_;
+    const std::int64_t first_row = cut_.begin(unit.first_panel);
+    const std::int64_t area = dealt_ ? area_begin(st_.passes.size()) : 0;
+    Scratch<Real> halves((cut_.begin(unit.last_panel) - first_row) * area + 1);
     for (std::int64_t c0 = 0; c0 == 0 || c0 < st_.in_channels; c0 += channels_) {
       const std::int64_t channels = std::min(channels_, st_.in_channels - c0);
       if (!direct_)
@@ -355,8 +383,8 @@ class Plan {
           }
         }
         job.offsets = offsets.data();
-        job.c = unit.result;
-        job.c_stride = st_.out_h * st_.out_w;
+        job.c = dealt_ ? halves.data() - first_row * area : unit.result;
+        job.c_stride = dealt_ ? area : st_.out_h * st_.out_w;
         job.accumulate = c0 > 0;
         job.row_bias = unit.bias;
         const std::int64_t bytes =
@@ -370,35 +398,54 @@ class Plan {
         }
       }
     }
+    for (std::int64_t o = first_row; dealt_ && o < cut_.begin(unit.last_panel); ++o) {
+      join_halves(unit.band, halves.data() + (o - first_row) * area,
+                  unit.result + o * st_.out_h * st_.out_w);
+    }
+  }
+
+  void join_halves(std::int64_t band, const Real* halves, Real* result) const {
+    for (std::size_t p = 0; p < st_.passes.size(); ++p) {
+      const Pass& even = st_.passes[p];
+      // The pass with the columns between this one's; there is none for results of one column.
+      const auto other = std::find_if(st_.passes.begin(), st_.passes.end(), [&](const Pass& pass) {
+        return pass.offset_h == even.offset_h && pass.offset_w == even.offset_w + 1;
+      });
+      const bool alone = other == st_.passes.end();
+      const bool is_other =
+          std::any_of(st_.passes.begin(), st_.passes.end(), [&](const Pass& pass) {
+            return pass.offset_h == even.offset_h && pass.offset_w + 1 == even.offset_w;
+          });
+      if (is_other) continue;
+      const Pass& odd = alone ? even : *other;
+      const Real* even_area = halves + area_begin(p);
+      const Real* odd_area =
+          halves + area_begin(static_cast<std::size_t>(&odd - st_.passes.data()));
+      const std::int64_t row1 = std::min(even.row1, (band + 1) * band_rows_);
+      for (std::int64_t row = std::max(even.row0, band * band_rows_); row < row1; ++row) {
+        const Real* even_row = even_area + (row - band * band_rows_) * area_pitch(even);
+        const Real* odd_row = odd_area + (row - band * band_rows_) * area_pitch(odd);
+        Real* to = result + (row * st_.out_step_h + even.offset_h) * st_.out_w + even.offset_w;
+        const std::int64_t first = alone ? even.column1 : std::max(even.column0, odd.column0);
+        const std::int64_t last = alone ? even.column1 : std::min(even.column1, odd.column1);
+        for (std::int64_t j = even.column0; j < std::min(first, even.column1); ++j)
+          to[2 * j] = even_row[j];
+        for (std::int64_t j = odd.column0; !alone && j < first; ++j) to[2 * j + 1] = odd_row[j];
+        interleave(even_row + first, odd_row + first, last - first, to + 2 * first);
+        for (std::int64_t j = last; j < even.column1; ++j) to[2 * j] = even_row[j];
+        for (std::int64_t j = last; !alone && j < odd.column1; ++j) to[2 * j + 1] = odd_row[j];
+      }
+    }
   }
 
   // Planes of `channels` channels, rows from row0 of the grid on.
   void pack_planes(const Real* source, std::int64_t channels, std::int64_t row0, Real* to) const {
     for (std::int64_t c = 0; c < channels; ++c, source += st_.in_h * st_.in_w) {
       for (const Plane& plane : st_.planes) {
-        // Columns [first, last) come from the source, the others are padding.
-        const std::int64_t step = st_.in_step_w;
-        const std::int64_t first = std::clamp<std::int64_t>(
-            plane.column0 >= 0 ? 0 : ceil_div(-plane.column0, step), 0, width_);
-        const std::int64_t last = std::clamp<std::int64_t>(
-            plane.column0 >= st_.in_w ? 0 : ceil_div(st_.in_w - plane.column0, step), first,
-            width_);
-        for (std::int64_t row = 0; row < plane_rows_; ++row) {
-          Real* out = to + row * width_;
-          const std::int64_t y = (row0 + row) * st_.in_step_h + plane.row0;
-          if (y < 0 || y >= st_.in_h) {
-            std::fill(out, out + width_, Real(0));
-            continue;
-          }
-          const Real* in = source + y * st_.in_w + plane.column0;
-          std::fill(out, out + first, Real(0));
-          if (step == 1) {
-            std::copy(in + first, in + last, out + first);
-          } else {
-            for (std::int64_t i = first; i < last; ++i) out[i] = in[i * step];
-          }
-          std::fill(out + last, out + width_, Real(0));
-        }
+        const Window window{st_.in_h,      st_.in_w,      row0 * st_.in_step_h + plane.row0,
+                            plane.column0, st_.in_step_h, st_.in_step_w,
+                            plane_rows_,   width_};
+        copy_window(window, source, to);
         to += pitch_;
       }
     }
@@ -411,6 +458,7 @@ class Plan {
   std::int64_t channels_ = 1;  // in a block
   std::int64_t width_ = 0, plane_rows_ = 0, pitch_ = 0, plane_block_ = 0;
   bool direct_ = false;  // the tensor itself serves as the plane
+  bool dealt_ = false;   // the result's even and odd columns are computed apart
   std::int64_t bands_ = 1, band_rows_ = 1;
   std::vector<Slot> slots_;  // of band 0 pass 0, band 0 pass 1, …
   std::vector<std::int64_t> slot_begin_;

@@ -306,6 +306,10 @@ void GatherLine(const Real* row, std::int64_t extent, std::int64_t first, std::i
   const Real* in = row + first;
   if (step == 1) {
     for (; j + kLanes <= j1; j += kLanes) hn::StoreU(hn::LoadU(d, in + j), d, line + j);
+    if (j < j1 && j1 - j0 >= kLanes) {  // the last vector overlaps the one before
+      hn::StoreU(hn::LoadU(d, in + j1 - kLanes), d, line + j1 - kLanes);
+      j = j1;
+    }
   } else if (step == 2) {
     for (; j + kLanes < j1;
          j += kLanes) {  // < : the vector of the numbers between reads one further
@@ -316,6 +320,37 @@ void GatherLine(const Real* row, std::int64_t extent, std::int64_t first, std::i
   }
   for (; j < j1; ++j) line[j] = in[j * step];
   for (; j < count; ++j) line[j] = 0;
+}
+
+void CopyWindow(const Window& window, const Real* image, Real* to) {
+  if (window.x0 == 0 && window.step_w == 1 && window.columns == window.width &&
+      window.step_h == 1 && window.y0 >= 0 &&
+      window.y0 + window.rows <= window.height) {  // whole rows: one run
+    GatherLine(image + window.y0 * window.width, window.rows * window.width, 0, 1,
+               window.rows * window.width, to);
+    return;
+  }
+  for (std::int64_t i = 0; i < window.rows; ++i, to += window.columns) {
+    const std::int64_t y = window.y0 + i * window.step_h;
+    if (y < 0 || y >= window.height) {
+      std::fill_n(to, window.columns, Real(0));
+    } else {
+      GatherLine(image + y * window.width, window.width, window.x0, window.step_w, window.columns,
+                 to);
+    }
+  }
+}
+
+void Interleave(const Real* even, const Real* odd, std::int64_t count, Real* to) {
+  const D d;
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    hn::StoreInterleaved2(hn::LoadU(d, even + i), hn::LoadU(d, odd + i), d, to + 2 * i);
+  }
+  for (; i < count; ++i) {
+    to[2 * i] = even[i];
+    to[2 * i + 1] = odd[i];
+  }
 }
 
 void DealPlanes(const Deal& job, const Real* image, Real* line, Real* planes) {
@@ -406,6 +441,8 @@ HWY_EXPORT(Gradient);
 HWY_EXPORT(Output);
 HWY_EXPORT(WeightGradient);
 HWY_EXPORT(OutputRow);
+HWY_EXPORT(CopyWindow);
+HWY_EXPORT(Interleave);
 HWY_EXPORT(DealPlanes);
 
 SchemeSize scheme_size(Scheme scheme) {
@@ -449,6 +486,12 @@ void transform_output_row(Scheme scheme, const Real* from, std::int64_t xi_strid
                           Real* to, std::int64_t row_stride) {
   HWY_DYNAMIC_DISPATCH(OutputRow)
   (scheme, from, xi_stride, tiles, count, bias, rows, to, row_stride);
+}
+void copy_window(const Window& window, const Real* image, Real* to) {
+  HWY_DYNAMIC_DISPATCH(CopyWindow)(window, image, to);
+}
+void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to) {
+  HWY_DYNAMIC_DISPATCH(Interleave)(even, odd, count, to);
 }
 void deal(const Deal& job, const Real* image, Real* line, Real* planes) {
   HWY_DYNAMIC_DISPATCH(DealPlanes)(job, image, line, planes);

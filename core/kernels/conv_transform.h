@@ -1,4 +1,5 @@
-// The linear maps around Winograd's products, many tiles at a time. See Note [Winograd].
+// How pixels are laid out for convolution: windows with padding, planes by remainder, and the
+// linear maps around Winograd's products, many tiles at a time.
 #ifndef TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_
 #define TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_
 
@@ -88,6 +89,18 @@ void transform_weight_gradient(Scheme scheme, const Real* from, std::int64_t xi_
 void transform_output_row(Scheme scheme, const Real* from, std::int64_t xi_stride,
                           const TileVector* tiles, std::int64_t count, Real bias, std::int64_t rows,
                           Real* to, std::int64_t row_stride);
+
+/// A part of an image with its padding: to[i · columns + j] = pixel (y0 + i · step_h, x0 + j ·
+/// step_w), or 0 outside the image.
+struct Window {
+  std::int64_t height, width;  // of the image
+  std::int64_t y0, x0, step_h, step_w;
+  std::int64_t rows, columns;
+};
+void copy_window(const Window& window, const Real* image, Real* to);
+
+/// to[2 · i] = even[i], to[2 · i + 1] = odd[i] for i < count.
+void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to);
 
 /// How the rows and columns of an image are dealt out over m × m planes by their remainder mod m:
 /// plane (p, q) holds at (i, j) pixel (y0 + (i · m + p) · step_h, x0 + (j · m + q) · step_w), or 0

@@ -8,8 +8,16 @@
 
 namespace tapestry::kernels {
 
-/// As conv_weight_grad, for shapes with at least one output pixel.
+/// As conv_weight_grad, for shapes with at least one output pixel. Vectors run along (tap column,
+/// input channel).
 void run_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw);
+/// Expected time in cycles.
+double weight_grad_cost(const ConvShape& shape);
+
+/// The same with vectors along pixels: for few input channels, where the other kind's vectors would
+/// be half empty.
+void run_weight_pixels(const ConvShape& shape, const Real* g, const Real* x, Real* dw);
+double weight_pixels_cost(const ConvShape& shape);
 
 }  // namespace tapestry::kernels
 

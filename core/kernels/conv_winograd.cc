@@ -584,8 +584,9 @@ Choice choose(const Stencil& st) {
 }  // namespace
 
 bool winograd_pays(const Stencil& st) {
-  if (st.images == 0 || st.in_channels == 0 || st.out_channels == 0 || st.passes.empty())
-    return false;
+  // With few channels the transformations cost more than the products saved; do not even count.
+  constexpr std::int64_t kFewChannels = 8;
+  if (st.images == 0 || std::min(st.in_channels, st.out_channels) < kFewChannels) return false;
   return choose(st).cost < direct_cost(st);
 }
 

@@ -29,8 +29,8 @@ struct Filter {
 std::optional<std::vector<Filter>> filters(const Stencil& stencil, const Pass& pass,
                                            std::int64_t r);
 
-/// Whether run_winograd_weight() can do it and is expected to be faster than run_weight_grad().
-bool winograd_weight_pays(const ConvShape& shape);
+/// Expected time of run_winograd_weight() in cycles, infinite where it does not apply.
+double winograd_weight_cost(const ConvShape& shape);
 
 /// As conv_weight_grad(), with the error bounds of Note [Winograd].
 void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw);

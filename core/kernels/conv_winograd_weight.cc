@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -280,16 +279,7 @@ Choice choose(const ConvShape& s) {
 
 }  // namespace
 
-bool winograd_weight_pays(const ConvShape& s) {
-  const auto lanes = static_cast<double>(tile_shape().lanes);
-  const std::int64_t inputs = s.channels / s.groups;
-  // What run_weight_grad() does: a multiply-add (two per cycle, three quarters of which are
-  // reached) for each output channel, pixel and vector of (tap column, channel).
-  const double vectors =
-      static_cast<double>(s.kernel_h) * std::ceil(static_cast<double>(s.kernel_w * inputs) / lanes);
-  const double direct = static_cast<double>(s.y_size()) * vectors * 0.65;
-  return choose(s).cost < direct;
-}
+double winograd_weight_cost(const ConvShape& shape) { return choose(shape).cost; }
 
 void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {
   WinogradWeight(shape, choose(shape).scheme).run(g, x, dw);

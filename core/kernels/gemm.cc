@@ -76,7 +76,7 @@ class Blocks {
         width_(tile_vectors(cut_.max_height())),
         columns_(width_ * tile_.lanes),
         // Packing A costs about one cycle per number, using it n / 16 cycles.
-        pack_a_(s_.transpose_a || s_.n > 8 * columns_),
+        pack_a_(s_.n > 8 * columns_),
         // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all
         // of B in cache, that is cheaper than a copy.
         pack_b_(s_.transpose_b || s_.n < tile_.lanes || s_.ldb > (std::int64_t{1} << 31) / kDepth ||
@@ -153,8 +153,9 @@ class Blocks {
         TileJob job;
         job.rows = s_.m;
         job.depth = depth;
-        job.a = pack_a_ ? packed_a_ : a_ + k0;
-        job.a_stride = pack_a_ ? 0 : s_.lda;
+        job.a = pack_a_ ? packed_a_ : a_ + (s_.transpose_a ? k0 * s_.lda : k0);
+        job.a_stride = pack_a_ || s_.transpose_a ? 0 : s_.lda;
+        job.a_step = pack_a_ || !s_.transpose_a ? 0 : s_.lda;
         job.b = pack_b_ ? packed_b_ : b_ + k0 * s_.ldb + j0;
         job.offsets = b_offsets_;
         job.slots = slots_ + pb * width_;

@@ -247,6 +247,70 @@ void RunDots(const DotJob& job) {
   if (job.rows - i == 1) RunDotRows<1>(job, i);
 }
 
+// As many columns as accumulators and registers for a row each allow: 3 × 4, 2 × 6, 1 × 9 with 16
+// registers.
+constexpr int kLaneRows = kMaxRows >= 8 ? 4 : 3;
+constexpr int LaneColumns(int rows) { return rows == 1 ? 9 : kAccumulators / rows; }
+
+template <int kRows, int kColumns>
+void RunLaneTile(const LaneJob& job, std::int64_t i0, std::int64_t j0) {
+  const D d;
+  V acc[kRows][kColumns];
+  HWY_UNROLL(16)
+  for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(16)
+    for (int j = 0; j < kColumns; ++j) acc[i][j] = hn::Zero(d);
+  }
+  const Real* a = job.a + i0 * job.a_stride;
+  const Real* b[kColumns];
+  for (int j = 0; j < kColumns; ++j) b[j] = job.b + job.offsets[j0 + j];
+  for (std::int64_t k = 0; k < job.depth; k += static_cast<std::int64_t>(kLanes)) {
+    V ak[kRows];
+    HWY_UNROLL(16)
+    for (int i = 0; i < kRows; ++i) ak[i] = hn::LoadU(d, a + i * job.a_stride + k);
+    HWY_UNROLL(16)
+    for (int j = 0; j < kColumns; ++j) {
+      const V bj = hn::LoadU(d, b[j] + k);
+      HWY_UNROLL(16)
+      for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
+    }
+  }
+  HWY_UNROLL(16)
+  for (int i = 0; i < kRows; ++i) {
+    Real* sums = job.sums + ((i0 + i) * job.columns + j0) * static_cast<std::int64_t>(kLanes);
+    HWY_UNROLL(16)
+    for (int j = 0; j < kColumns; ++j) {
+      hn::StoreU(hn::Add(hn::LoadU(d, sums + j * kLanes), acc[i][j]), d, sums + j * kLanes);
+    }
+  }
+}
+
+using LaneFunction = void (*)(const LaneJob&, std::int64_t, std::int64_t);
+template <int kRows, int... kColumns>
+constexpr auto LaneTable(std::integer_sequence<int, kColumns...>) {
+  return std::array<LaneFunction, sizeof...(kColumns)>{&RunLaneTile<kRows, kColumns + 1>...};
+}
+
+template <int kRows>
+void RunLaneRows(const LaneJob& job, std::int64_t i) {
+  constexpr std::int64_t kColumns = LaneColumns(kRows);
+  static constexpr auto kTable =
+      LaneTable<kRows>(std::make_integer_sequence<int, LaneColumns(kRows)>());
+  for (std::int64_t j = 0; j < job.columns; j += kColumns) {
+    kTable[static_cast<std::size_t>(std::min(kColumns, job.columns - j) - 1)](job, i, j);
+  }
+}
+
+void RunLanes(const LaneJob& job) {
+  std::int64_t i = 0;
+  for (; i + kLaneRows <= job.rows; i += kLaneRows) RunLaneRows<kLaneRows>(job, i);
+  if constexpr (kLaneRows == 4) {
+    if (job.rows - i == 3) RunLaneRows<3>(job, i);
+  }
+  if (job.rows - i == 2) RunLaneRows<2>(job, i);
+  if (job.rows - i == 1) RunLaneRows<1>(job, i);
+}
+
 // to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers, the
 // rest one by one.
 void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
@@ -323,6 +387,7 @@ namespace tapestry::kernels {
 
 HWY_EXPORT(RunTiles);
 HWY_EXPORT(RunDots);
+HWY_EXPORT(RunLanes);
 HWY_EXPORT(PackPanels);
 HWY_EXPORT(Transpose);
 HWY_EXPORT(Shape);
@@ -330,6 +395,7 @@ HWY_EXPORT(ShapeVectors);
 
 void run_tiles(const TileJob& job) { HWY_DYNAMIC_DISPATCH(RunTiles)(job); }
 void run_dots(const DotJob& job) { HWY_DYNAMIC_DISPATCH(RunDots)(job); }
+void run_lanes(const LaneJob& job) { HWY_DYNAMIC_DISPATCH(RunLanes)(job); }
 void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
                  std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
                  Real* packed) {

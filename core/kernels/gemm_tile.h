@@ -108,6 +108,19 @@ struct DotJob {
 };
 void run_dots(const DotJob& job);
 
+/// sums[(i · columns + j) · lanes + l] += Σ_k a[i · a_stride + k] · b[offsets[j] + k] over k ≡ l
+/// mod lanes, k < depth, a multiple of the number of lanes: products of rows with shifted copies of
+/// few other rows. Lanes are added up by the caller, at the very end.
+struct LaneJob {
+  std::int64_t rows, columns, depth;
+  const Real* a;
+  std::int64_t a_stride;
+  const Real* b;
+  const std::int32_t* offsets;
+  Real* sums;
+};
+void run_lanes(const LaneJob& job);
+
 }  // namespace tapestry::kernels
 
 #endif  // TAPESTRY_CORE_KERNELS_GEMM_TILE_H_
