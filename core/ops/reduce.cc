@@ -324,7 +324,8 @@ Tensor running_sum(const Tensor& x, int axis, bool reverse) {
 }  // namespace
 
 Tensor cumsum(const Tensor& x, int axis) {
-  return running_sum(x, x.shape().axis_index(axis), false);
+  return running_sum(x, normalize_axes("cumsum", x.shape(), std::span<const int>(&axis, 1))[0],
+                     false);
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {

@@ -1,0 +1,283 @@
+// Normalization where neighbors belong to different sets: BatchNorm1d, small images. See Note
+// [Columns].
+#include "core/kernels/normalize_view.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/normalize_columns.cc"
+#include <hwy/foreach_target.h>  // must come before highway.h
+
+#include "core/kernels/normalize-inl.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tapestry::kernels::HWY_NAMESPACE {
+
+// For each column j < n of `rows` rows: f(a, b, values…) with two sums; `center` has a number for
+// each column.
+template <class F, class... In>
+HWY_INLINE void SumColumns(F f, std::int64_t rows, std::int64_t stride, std::int64_t n,
+                           const double* center, double* a, double* b, const In*... in) {
+  const WideTag d;
+  const std::int64_t lanes = LaneCount(d);
+  std::int64_t j = 0;
+  for (; j + 2 * lanes <= n; j += 2 * lanes) {
+    Wide a0 = hn::Zero(d), b0 = a0, a1 = a0, b1 = a0;
+    const Wide c0 = hn::LoadU(d, center + j), c1 = hn::LoadU(d, center + j + lanes);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      f(a0, b0, c0, LoadWide(d, in + i * stride + j)...);
+      f(a1, b1, c1, LoadWide(d, in + i * stride + j + lanes)...);
+    }
+    hn::StoreU(a0, d, a + j);
+    hn::StoreU(b0, d, b + j);
+    hn::StoreU(a1, d, a + j + lanes);
+    hn::StoreU(b1, d, b + j + lanes);
+  }
+  const hn::CappedTag<double, 1> one;
+  for (; j < n; ++j) {
+    auto s = hn::Zero(one), t = s;
+    const auto c = hn::Set(one, center[j]);
+    for (std::int64_t i = 0; i < rows; ++i)
+      f(s, t, c, hn::Set(one, static_cast<double>(in[i * stride + j]))...);
+    a[j] = hn::GetLane(s);
+    b[j] = hn::GetLane(t);
+  }
+}
+
+// Σ f over each column of the matrix, by blocks of columns on all threads.
+template <class F, class... In>
+void SumMatrix(F f, const Columns& c, const double* center, double* a, double* b, const In*... in) {
+  constexpr std::int64_t kBlock = 128;
+  const std::int64_t blocks = (c.width + kBlock - 1) / kBlock;
+  parallel_for(blocks, grain(c.rows * kBlock), [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * kBlock, n = std::min(c.width, end * kBlock) - first;
+    SumColumns(f, c.rows, c.width, n, center + first, a + first, b + first, (in + first)...);
+  });
+}
+
+// y = f(values…) on each row; f is called with the column as well.
+template <class F>
+void EachRow(const Columns& c, F f) {
+  parallel_for(c.rows, grain(c.width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) f(row * c.width);
+  });
+}
+
+// Calls use(column, set within the matrix) for every column.
+template <class F>
+HWY_INLINE void EachColumn(const NormView& v, const Columns& c, F use) {
+  for (std::int64_t j = 0; j < c.width;) {
+    for (std::int64_t k = 0; k < v.kept; ++k) {
+      for (std::int64_t i = 0; i < v.inner; ++i, ++j) use(j, k);
+    }
+  }
+}
+
+// Calls use(column, position in γ and β) for every column of a matrix that starts at element
+// `first`.
+template <class F>
+HWY_INLINE void EachAffine(const Columns& c, const AffineView& a, std::int64_t first, F use) {
+  std::int64_t position = first / a.inner % a.kept, left = a.inner - first % a.inner;
+  for (std::int64_t j = 0; j < c.width; ++j) {
+    use(j, position);
+    if (--left == 0) {
+      left = a.inner;
+      if (++position == a.kept) position = 0;
+    }
+  }
+}
+
+// Σ over the columns of each set, for one [outer, kept, inner] matrix.
+void Fold(const NormView& v, const Columns& c, const double* by_column, double* by_set) {
+  std::fill_n(by_set, v.kept, 0.0);
+  EachColumn(v, c, [&](std::int64_t j, std::int64_t k) { by_set[k] += by_column[j]; });
+}
+template <class T>
+void Spread(const NormView& v, const Columns& c, const double* by_set, T* by_column) {
+  EachColumn(v, c,
+             [&](std::int64_t j, std::int64_t k) { by_column[j] = static_cast<T>(by_set[k]); });
+}
+
+// The factors of a matrix's columns as Reals.
+struct ColumnFactors {
+  ColumnFactors(const NormView& v, const Columns& c, const AffineView& a, const NormMoments& m,
+                std::int64_t first_set, std::int64_t first)
+      : high(c.width), low(c.width), rstd(c.width), gamma(c.width), beta(c.width) {
+    EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
+      const Center center = CenterOf(m, first_set + k);
+      is_safe = is_safe && center.is_safe;
+      high[j] = center.high;
+      low[j] = center.low;
+      rstd[j] = center.rstd;
+    });
+    EachAffine(c, a, first, [&](std::int64_t j, std::int64_t at) {
+      gamma[j] = a.gamma == nullptr ? 1 : a.gamma[at];
+      beta[j] = a.beta == nullptr ? 0 : a.beta[at];
+    });
+  }
+  Scratch<Real> high, low, rstd, gamma, beta;
+  bool is_safe = true;
+};
+
+void ApplyColumns(const Real* x, Real* y, const NormView& v, const AffineView& a,
+                  const NormMoments& m, std::int64_t batch) {
+  const Columns c = columns(v);
+  const std::int64_t first = batch * v.outer * v.kept * v.inner, first_set = batch * v.kept;
+  ColumnFactors factors(v, c, a, m, first_set, first);
+  EachRow(c, [&](std::int64_t at) {
+    if (!factors.is_safe) {
+      EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
+        ApplyRun(x + first + at + j, y + first + at + j, 1, CenterOf(m, first_set + k),
+                 factors.gamma[j], factors.beta[j]);
+      });
+      return;
+    }
+    Map(
+        [](auto, auto u, auto high, auto low, auto rstd, auto gamma, auto beta) HWY_ATTR {
+          return hn::MulAdd(hn::Mul(hn::Sub(hn::Sub(u, high), low), rstd), gamma, beta);
+        },
+        y + first + at, c.width, x + first + at, factors.high.data(), factors.low.data(),
+        factors.rstd.data(), factors.gamma.data(), factors.beta.data());
+  });
+}
+
+void ForwardColumns(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                    bool centered, const NormMoments& m, double* variance, std::int64_t batch) {
+  const Columns c = columns(v);
+  const Real* from = x + batch * v.outer * v.kept * v.inner;
+  const std::int64_t first_set = batch * v.kept;
+  Scratch<double> center(c.width), s(c.width), t(c.width), by_set(2 * v.kept);
+  std::fill_n(center.data(), c.width, 0.0);
+  double* mean = m.mean + first_set;
+  std::fill_n(mean, v.kept, 0.0);
+  if (centered) {
+    SumMatrix([](auto& p, auto&, auto, auto u) HWY_ATTR { p = hn::Add(p, u); }, c, center.data(),
+              s.data(), t.data(), from);
+    Fold(v, c, s.data(), mean);
+    for (std::int64_t k = 0; k < v.kept; ++k) mean[k] /= static_cast<double>(v.count());
+    Spread(v, c, mean, center.data());
+  }
+  SumMatrix(
+      [](auto& p, auto& q, auto middle, auto u) HWY_ATTR {
+        const auto rest = hn::Sub(u, middle);
+        p = hn::Add(p, rest);
+        q = hn::MulAdd(rest, rest, q);
+      },
+      c, center.data(), s.data(), t.data(), from);
+  Fold(v, c, s.data(), by_set.data());
+  Fold(v, c, t.data(), by_set.data() + v.kept);
+  for (std::int64_t k = 0; k < v.kept; ++k) {
+    Finish(v, m, variance, eps, first_set + k, mean[k],
+           {centered ? by_set[k] : 0, by_set[v.kept + k]});
+  }
+  ApplyColumns(x, y, v, a, m, batch);
+}
+
+// dγ and dβ are added to.
+void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
+                     const NormMoments& m, NormKind kind, double* dgamma, double* dbeta,
+                     std::int64_t batch) {
+  const Columns c = columns(v);
+  const std::int64_t first = batch * v.outer * v.kept * v.inner, first_set = batch * v.kept;
+  const Real *up = g + first, *from = x + first;
+  ColumnFactors factors(v, c, a, m, first_set, first);
+  Scratch<double> center(c.width), s(c.width), t(c.width), by_set(2 * v.kept);
+  Spread(v, c, m.mean + first_set, center.data());
+  SumMatrix(
+      [](auto& p, auto& q, auto middle, auto w, auto u) HWY_ATTR {
+        p = hn::Add(p, w);
+        q = hn::MulAdd(w, hn::Sub(u, middle), q);
+      },
+      c, center.data(), s.data(), t.data(), up, from);
+  EachColumn(v, c, [&](std::int64_t j, std::int64_t k) { t[j] *= m.rstd[first_set + k]; });
+  EachAffine(c, a, first, [&](std::int64_t j, std::int64_t at) {
+    if (dbeta != nullptr) dbeta[at] += s[j];
+    if (dgamma != nullptr) dgamma[at] += t[j];
+    s[j] *= double(factors.gamma[j]);
+    t[j] *= double(factors.gamma[j]);
+  });
+  if (dx == nullptr) return;
+  Fold(v, c, s.data(), by_set.data());
+  Fold(v, c, t.data(), by_set.data() + v.kept);
+  Scratch<Real> shift(c.width), slope(c.width);
+  EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
+    const Means means = MeansOf(kind, by_set[k], by_set[v.kept + k], v.count());
+    shift[j] = static_cast<Real>(means.h * m.rstd[first_set + k]);
+    slope[j] = static_cast<Real>(means.hx * m.rstd[first_set + k]);
+  });
+  Real* to = dx + first;
+  EachRow(c, [&](std::int64_t at) {
+    if (!factors.is_safe) {
+      EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
+        const std::int64_t i = at + j;
+        const Means means = MeansOf(kind, by_set[k], by_set[v.kept + k], v.count());
+        const double rstd = m.rstd[first_set + k];
+        const double hat = (static_cast<double>(from[i]) - m.mean[first_set + k]) * rstd;
+        to[i] = static_cast<Real>(
+            rstd * (double(factors.gamma[j]) * double(up[i]) - means.h - hat * means.hx));
+      });
+      return;
+    }
+    Map(
+        [](auto, auto w, auto u, auto high, auto low, auto rstd, auto gamma, auto slant, auto level)
+            HWY_ATTR {
+              const auto hat = hn::Mul(hn::Sub(hn::Sub(u, high), low), rstd);
+              return hn::MulSub(hn::Mul(w, gamma), rstd, hn::MulAdd(hat, slant, level));
+            },
+        to + at, c.width, up + at, from + at, factors.high.data(), factors.low.data(),
+        factors.rstd.data(), factors.gamma.data(), slope.data(), shift.data());
+  });
+}
+
+void ForwardByColumns(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                      bool centered, const NormMoments& m, double* variance) {
+  parallel_for(v.batch, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; ++b)
+      ForwardColumns(x, y, v, a, eps, centered, m, variance, b);
+  });
+}
+
+void ApplyByColumns(const Real* x, Real* y, const NormView& v, const AffineView& a,
+                    const NormMoments& m) {
+  for (std::int64_t b = 0; b < v.batch; ++b) ApplyColumns(x, y, v, a, m, b);
+}
+
+void BackwardByColumns(const Real* g, const Real* x, Real* dx, const NormView& v,
+                       const AffineView& a, const NormMoments& m, NormKind kind, double* dgamma,
+                       double* dbeta) {
+  if (dgamma != nullptr) std::fill_n(dgamma, a.kept, 0.0);
+  if (dbeta != nullptr) std::fill_n(dbeta, a.kept, 0.0);
+  // Batches add to the same γ and β, in order; without these, they are independent.
+  const std::int64_t together = dgamma != nullptr || dbeta != nullptr ? v.batch : 1;
+  parallel_for(v.batch, std::max<std::int64_t>(1, together),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t b = begin; b < end; ++b)
+                   BackwardColumns(g, x, dx, v, a, m, kind, dgamma, dbeta, b);
+               });
+}
+
+}  // namespace tapestry::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tapestry::kernels {
+
+HWY_EXPORT(ForwardByColumns);
+void norm_forward_columns(const Real* x, Real* y, const NormView& v, const AffineView& a,
+                          double eps, bool centered, const NormMoments& m, double* variance) {
+  HWY_DYNAMIC_DISPATCH(ForwardByColumns)(x, y, v, a, eps, centered, m, variance);
+}
+HWY_EXPORT(ApplyByColumns);
+void norm_apply_columns(const Real* x, Real* y, const NormView& v, const AffineView& a,
+                        const NormMoments& m) {
+  HWY_DYNAMIC_DISPATCH(ApplyByColumns)(x, y, v, a, m);
+}
+HWY_EXPORT(BackwardByColumns);
+void norm_backward_columns(const Real* g, const Real* x, Real* dx, const NormView& v,
+                           const AffineView& a, const NormMoments& m, NormKind kind, double* dgamma,
+                           double* dbeta) {
+  HWY_DYNAMIC_DISPATCH(BackwardByColumns)(g, x, dx, v, a, m, kind, dgamma, dbeta);
+}
+
+}  // namespace tapestry::kernels
+#endif  // HWY_ONCE
