@@ -22,15 +22,18 @@ namespace {
 constexpr int kPassed = 0, kFailed = 1, kBadUsage = 2;
 
 constexpr const char* kUsage =
-    "usage: tapestry-conformance DIR [--tier core|hard|extra|stretch] [--only TEXT] [--verbose]\n"
+    "usage: tapestry-conformance DIR [--tier core|hard|extra|stretch] [--only TEXT] [--verbose] "
+    "[--baseline]\n"
     "Runs the reference vectors (*.safetensors) in DIR; --only takes those whose name contains "
-    "TEXT.\n"
+    "TEXT,\n"
+    "--verbose shows whole messages and what passed loosely, --baseline takes the simplest SIMD\n"
+    "target that is compiled in.\n"
     "Exit code: 0 all passed, 1 some failed, 2 bad usage.\n";
 
 struct Options {
   std::filesystem::path folder;
   std::string tier, only;
-  bool verbose = false;
+  bool verbose = false, baseline = false;
 };
 
 struct Row {
@@ -174,6 +177,8 @@ int main(int argc, char** argv) {
       options.only = argv[++i];
     } else if (word == "--verbose") {
       options.verbose = true;
+    } else if (word == "--baseline") {
+      options.baseline = true;
     } else if (word == "--help") {
       std::printf("%s", kUsage);
       return kPassed;
@@ -192,6 +197,9 @@ int main(int argc, char** argv) {
   try {
     tapestry::kernels::simd_target();  // TAPESTRY_SIMD or
     tapestry::threads();               // TAPESTRY_THREADS may name what is not there
+    if (options.baseline) {
+      tapestry::kernels::force_simd_target(tapestry::kernels::simd_targets().back());
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tapestry-conformance: %s\n", error.what());
     return kBadUsage;
