@@ -44,28 +44,24 @@ class Pool {
     const SizeClass size = size_class(bytes);
     {
       const std::lock_guard lock(mutex_);
-      count(static_cast<std::int64_t>(size.bytes));
       std::vector<void*>& blocks = free_[static_cast<std::size_t>(size.index)];
       if (!blocks.empty()) {
         void* block = blocks.back();
         blocks.pop_back();
         stats_.cached_bytes -= static_cast<std::int64_t>(size.bytes);
+        count(static_cast<std::int64_t>(size.bytes));
         return block;
       }
-      ++stats_.system_allocations;
     }
     void* block = from_system(size.bytes);
     if (block == nullptr) {
       trim();  // what is cached may be what is missing
       block = from_system(size.bytes);
     }
-    if (block == nullptr) {
-      {
-        const std::lock_guard lock(mutex_);
-        stats_.live_bytes -= static_cast<std::int64_t>(size.bytes);
-      }
-      throw_out_of_memory(bytes);
-    }
+    if (block == nullptr) throw_out_of_memory(bytes);
+    const std::lock_guard lock(mutex_);
+    count(static_cast<std::int64_t>(size.bytes));
+    ++stats_.system_allocations;
     return block;
   }
 

@@ -1,5 +1,6 @@
 #include "core/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -95,9 +96,11 @@ Rng Rng::split(std::uint64_t number) const {
 }
 
 Tensor Rng::uniform(const Shape& shape, Real low, Real high) {
+  // The largest number below high, which rounding could reach; low itself when the range is empty.
+  const Real last = std::max(low, std::nextafter(high, low));
   return fill(state_, shape, [=](std::array<std::uint64_t, 2> bits) {
-    return std::array<Real, 2>{low + (high - low) * unit_real(bits[0]),
-                               low + (high - low) * unit_real(bits[1])};
+    return std::array<Real, 2>{std::min(low + (high - low) * unit_real(bits[0]), last),
+                               std::min(low + (high - low) * unit_real(bits[1]), last)};
   });
 }
 

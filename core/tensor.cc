@@ -12,7 +12,9 @@ namespace tapestry {
 namespace detail {
 
 Storage::Storage(std::int64_t n)
-    : data(static_cast<Real*>(allocate_bytes(static_cast<std::size_t>(n) * sizeof(Real)))),
+    // Of 2⁶² elements the bytes would wrap around to none; no machine has more than 2⁵⁶.
+    : data(static_cast<Real*>(allocate_bytes(
+          static_cast<std::size_t>(std::min(n, std::int64_t{1} << 56)) * sizeof(Real)))),
       count(n) {}
 Storage::~Storage() { release_bytes(data, static_cast<std::size_t>(count) * sizeof(Real)); }
 
