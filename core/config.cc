@@ -7,6 +7,8 @@ namespace tapestry {
 
 void Problems::add(const Json& value, const std::string& path, const std::string& problem,
                    const std::string& hint) {
+  ++count_;
+  if (full()) return;
   std::string text = value.origin().empty() ? "" : value.origin() + ": ";
   text += path.empty() ? "/" : path;
   text += "\n  " + problem;
@@ -15,11 +17,11 @@ void Problems::add(const Json& value, const std::string& path, const std::string
 }
 
 void Problems::throw_if_any() const {
-  if (texts_.empty()) return;
+  if (empty()) return;
   std::string all;
   for (const std::string& text : texts_) all += text + "\n";
-  throw Error("", "{}{} problem{}; nothing was run.", all, texts_.size(),
-              texts_.size() == 1 ? "" : "s");
+  if (count_ > texts_.size()) all += format("and {} more\n", count_ - texts_.size());
+  throw Error("", "{}{} problem{}; nothing was run.", all, count_, count_ == 1 ? "" : "s");
 }
 
 std::string Limits::text(bool whole) const {
@@ -94,6 +96,7 @@ class ReadFields final : public Fields {
     if (!found->is_string()) return wrong(key, *found, "a string");
     if (found->text().find('\0') != std::string::npos)
       return wrong(key, *found, "a string without the character NUL");
+    if (!is_utf8(found->text())) return wrong(key, *found, "a string of UTF-8");
     value = found->text();
   }
   void choice(std::string_view key, std::string& value, const std::vector<std::string>& words,
@@ -157,7 +160,8 @@ class ReadFields final : public Fields {
     if (!object_.is_object() || !judged_) return;
     for (const auto& [key, value] : object_.members()) {
       if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-      const std::vector<std::string> near = similar(key, known_);
+      const std::vector<std::string> near =
+          problems_.full() ? std::vector<std::string>() : similar(key, known_);
       std::string text = "unknown key \"" + printable(key) + "\"";
       if (!what_.empty()) text += " in " + what_;
       if (!near.empty()) text += "; did you mean \"" + joined(near) + "\"?";
@@ -188,8 +192,7 @@ class ReadFields final : public Fields {
     } else {
       // Defaults may depend on each other, and required keys below must be asked for.
       static const Json nothing = Json::object();
-      Problems unused;
-      read_fields(nothing, below(key), unused, describe);
+      read_fields(nothing, below(key), problems_, describe);
     }
   }
   void word_or_nested(std::string_view key, std::string_view word_key,

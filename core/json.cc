@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <unordered_set>
 
 #include <nlohmann/json.hpp>
 
@@ -74,7 +75,7 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& value) override {
-    if (stack_.back()->find(value) != nullptr)
+    if (!keys_.back().insert(value).second)
       fail("the key \"" + printable(value) + "\" stands twice in one object");
     key_ = value;
     return true;
@@ -84,7 +85,7 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
     const std::string_view what = error.what();
     const std::size_t colon = what.rfind("; expected");
     std::string problem = "this is not JSON: unexpected \"" + printable(token) + "\"";
-    if (colon != what.npos) problem += " (" + std::string(what.substr(colon + 2)) + ")";
+    if (colon != what.npos) problem += " (" + printable(what.substr(colon + 2)) + ")";
     if (token == "}" || token == "]" || token.ends_with("]") || token.ends_with("}"))
       problem += "; is there a comma before it?";
     fail(problem);
@@ -98,10 +99,12 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
     if (stack_.size() >= static_cast<std::size_t>(kMaxDepth))
       fail("more than 64 levels of nesting");
     stack_.push_back(place(std::move(value)));
+    keys_.emplace_back();
     return true;
   }
   bool close() {
     stack_.pop_back();
+    keys_.pop_back();
     return true;
   }
   bool add(Json value) {
@@ -125,6 +128,7 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   Json root_;
   std::vector<Json*>
       stack_;  // pointers stay valid: a container does not grow while one of its values is open
+  std::vector<std::unordered_set<std::string>> keys_;  // of the objects in stack_
   std::string key_;
 };
 
@@ -285,7 +289,7 @@ Json parse_json(std::string_view text, const std::string& name) {
 }
 
 Json load_json(const std::filesystem::path& file) {
-  return parse_json(read_file(file, kMaxBytes), file.string());
+  return parse_json(read_file(file, kMaxBytes), path_text(file));
 }
 
 void merge(Json& base, const Json& changes) {
@@ -351,7 +355,7 @@ std::vector<PathStep> split_path(std::string_view path) {
       i = end;
     }
   }
-  if (steps.empty()) throw bad();
+  if (steps.empty() || steps.size() > static_cast<std::size_t>(kMaxDepth)) throw bad();
   return steps;
 }
 
@@ -407,24 +411,65 @@ Json parse_loosely(std::string_view text) {
   }
 }
 
-std::string printable(std::string_view text) {
-  constexpr std::size_t kShown = 80;
+namespace {
+
+/// Bytes of the UTF-8 sequence that `text` begins with; 0 when it begins with none (RFC 3629).
+std::size_t sequence_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xC2 && first <= 0xDF   ? 2
+                             : (first & 0xF0) == 0xE0         ? 3
+                             : first >= 0xF0 && first <= 0xF4 ? 4
+                                                              : 0;
+  if (length == 0 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  // Longer than need be, half of a surrogate pair, beyond the last character.
+  if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) > 0x9F)) return 0;
+  if ((first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) > 0x8F)) return 0;
+  return length;
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = sequence_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+std::string printable(std::string_view text, std::size_t limit) {
   std::string out;
-  for (const char c : text.substr(0, kShown)) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+  for (std::size_t shown = 0; !text.empty(); ++shown) {
+    if (shown == limit) return out + "…";
+    const std::size_t length = sequence_length(text);
+    const unsigned first = static_cast<unsigned char>(text[0]);
+    // Terminals take C2 80 … C2 9F for control characters, too.
+    const bool control =
+        length == 1 ? first < 0x20 || first == 0x7F
+                    : length == 2 && first == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    if (length == 0 || control) {
       char code[8];
-      std::snprintf(code, sizeof code, "\\x%02x",
-                    static_cast<unsigned>(static_cast<unsigned char>(c)));
+      const unsigned last = static_cast<unsigned char>(text[length == 2 ? 1 : 0]);
+      std::snprintf(code, sizeof code, "\\x%02x", last);
       out += code;
     } else {
-      out += c;
+      out += text.substr(0, length);
     }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
-  return text.size() > kShown ? out + "…" : out;
+  return out;
 }
 
 std::vector<std::string> similar(std::string_view word,
                                  const std::vector<std::string>& candidates) {
+  constexpr std::size_t kLongest = 100;  // nobody mistypes longer words; the table is quadratic
+  if (word.size() > kLongest) return {};
   std::vector<std::string> best;
   std::size_t least = std::max<std::size_t>(2, word.size() / 3);
   for (const std::string& candidate : candidates) {
