@@ -14,5 +14,8 @@ install(FILES ${PROJECT_BINARY_DIR}/tapestryConfig.cmake
               ${PROJECT_BINARY_DIR}/tapestryConfigVersion.cmake DESTINATION ${destination})
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/datasets/mini ${PROJECT_SOURCE_DIR}/examples/configs
+# Data and configs that programs look for beside themselves.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/datasets/mini
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/tapestry/datasets)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples/configs
         DESTINATION ${CMAKE_INSTALL_DATADIR}/tapestry OPTIONAL)
