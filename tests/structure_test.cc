@@ -116,8 +116,9 @@ TEST_CASE("structure: includes point downward") {
       {"examples/", {"core/", "layers/", "optim/", "datasets/", "examples/"}},
       {"tests/", {"core/", "layers/", "optim/", "datasets/", "examples/", "tests/"}},
   };
-  // Adding up the gradients that meet at a value must itself be recorded, so the tape calls the op.
-  const std::set<std::string> may_call_ops = {"core/tape.cc"};
+  // core.h is the header for users. Adding up the gradients that meet at a value must itself be
+  // recorded, so the tape calls an op.
+  const std::set<std::string> may_call_ops = {"core/core.h", "core/tape.cc"};
   for (const std::string& file : code_files()) {
     const std::string folder = folder_of(file);
     REQUIRE_MESSAGE(allowed.count(folder) == 1, file << " lies outside the known folders");
@@ -240,6 +241,7 @@ TEST_CASE("structure: every op is tested and listed in docs/ops.md") {
       continue;
     for (const std::string& line : lines_of(read(file))) {
       std::smatch match;
+      if (line == "namespace detail {") break;  // the rest is for other ops
       if (std::regex_search(line, match, declaration)) ops.insert(match[1]);
     }
   }
