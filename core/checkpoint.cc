@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -220,6 +221,10 @@ std::string checkpoint_bytes(const Checkpoint& checkpoint) {
     offset += bytes;
   }
   std::string text = header.dump(-1);
+  if (!is_utf8(text)) throw Error("checkpoint", "a name or text in it is not UTF-8");
+  if (text.size() > kMaxHeader - 8)
+    throw Error("checkpoint", "its names and texts take {} bytes; at most 100 MB can be read again",
+                text.size());
   text.resize((text.size() + 7) / 8 * 8,
               ' ');  // keeps the numbers aligned, as the reference writer does
   const std::uint64_t length = text.size();
@@ -229,6 +234,8 @@ std::string checkpoint_bytes(const Checkpoint& checkpoint) {
   for (const Named<Tensor>& entry : checkpoint.tensors) {
     if (is_counter(entry.name)) {
       for (const Real value : entry.value.data()) {
+        if (!(std::abs(value) < 0x1p63))
+          throw Error("checkpoint", "the counter \"{}\" is {}", entry.name, value);
         const std::int64_t whole = static_cast<std::int64_t>(value);
         bytes.append(reinterpret_cast<const char*>(&whole), sizeof whole);
       }
@@ -316,7 +323,7 @@ Checkpoint parse_checkpoint(std::string_view bytes, const std::string& name) {
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& file) {
-  return parse_checkpoint(read_file(file, kMaxFile), file.string());
+  return parse_checkpoint(read_file(file, kMaxFile), path_text(file));
 }
 
 }  // namespace tapestry

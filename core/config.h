@@ -35,13 +35,17 @@ class Problems {
   /// `value` tells the line; `path` is like /train/batch.
   void add(const Json& value, const std::string& path, const std::string& problem,
            const std::string& hint = "");
-  bool empty() const { return texts_.empty(); }
-  std::size_t size() const { return texts_.size(); }
+  bool empty() const { return count_ == 0; }
+  std::size_t size() const { return count_; }
+  /// Whether so many are known that further ones are only counted.
+  bool full() const { return texts_.size() >= kTold; }
   /// Throws one Error that lists them, with "N problems; nothing was run."
   void throw_if_any() const;
 
  private:
+  static constexpr std::size_t kTold = 50;
   std::vector<std::string> texts_;
+  std::size_t count_ = 0;
 };
 
 /// Allowed values of a number, all optional. min and max belong to the range, above and below do
@@ -63,8 +67,10 @@ class Fields {
  public:
   virtual ~Fields() = default;
   template <class T, class = std::enable_if_t<std::is_floating_point_v<T>>>
-  void number(std::string_view key, T& value, const Limits& limits = {},
-              std::string_view help = "") {
+  void number(std::string_view key, T& value, Limits limits = {}, std::string_view help = "") {
+    // A double that a float cannot hold would become infinite.
+    limits.min = std::max(limits.min, static_cast<double>(std::numeric_limits<T>::lowest()));
+    limits.max = std::min(limits.max, static_cast<double>(std::numeric_limits<T>::max()));
     double wide = std::is_same_v<T, float> ? Json(value).number() : static_cast<double>(value);
     number_field(key, wide, limits, help);
     value = static_cast<T>(wide);

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace tapestry {
 namespace {
@@ -32,10 +34,15 @@ class Descriptor {
 
 [[noreturn]] void fail(const std::filesystem::path& file, std::string_view doing, int code,
                        Fault fault) {
-  throw Error(file.string(), "cannot be {}: {}", doing, std::strerror(code)).fault(fault);
+  throw Error(path_text(file), "cannot be {}: {}", doing, std::strerror(code)).fault(fault);
 }
 
 }  // namespace
+
+std::string path_text(const std::filesystem::path& file) {
+  constexpr std::size_t kLongestPath = 4096;
+  return printable(file.string(), kLongestPath);
+}
 
 std::string read_file(const std::filesystem::path& file, std::size_t limit) {
   // O_NONBLOCK: opening a FIFO must not hang.
@@ -44,12 +51,19 @@ std::string read_file(const std::filesystem::path& file, std::size_t limit) {
   struct stat info {};
   if (::fstat(input.get(), &info) != 0) fail(file, "read", errno, Fault::kInput);
   if (S_ISDIR(info.st_mode)) fail(file, "read", EISDIR, Fault::kInput);
-  if (!S_ISREG(info.st_mode)) throw Error(file.string(), "is not a regular file");
+  if (!S_ISREG(info.st_mode)) throw Error(path_text(file), "is not a regular file");
   if (static_cast<std::size_t>(info.st_size) > limit) {
-    throw Error(file.string(), "is {} bytes long, more than the {} allowed for this kind of file",
+    throw Error(path_text(file), "is {} bytes long, more than the {} allowed for this kind of file",
                 info.st_size, limit);
   }
-  std::string contents(static_cast<std::size_t>(info.st_size), '\0');
+  std::string contents;
+  try {
+    contents.resize(static_cast<std::size_t>(info.st_size));
+  } catch (const std::bad_alloc&) {
+    throw Error(path_text(file), "cannot be read: its {} bytes do not fit into memory",
+                info.st_size)
+        .fault(Fault::kEnvironment);
+  }
   std::size_t done = 0;
   while (done < contents.size()) {
     const ssize_t count = ::read(input.get(), contents.data() + done, contents.size() - done);

@@ -10,8 +10,12 @@
 
 namespace tapestry {
 
+/// A path as messages show it: control characters made visible.
+std::string path_text(const std::filesystem::path& file);
+
 /// The bytes of a regular file. Throws Error naming the path and the reason when it is missing, a
-/// directory, unreadable, or longer than `limit` bytes.
+/// directory, unreadable, or longer than `limit` bytes; with Fault::kEnvironment when memory does
+/// not suffice.
 std::string read_file(const std::filesystem::path& file, std::size_t limit);
 
 /// Writes a file so that a reader, a crash or a power cut sees the old contents or the new, never a

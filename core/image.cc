@@ -21,9 +21,11 @@ struct alignas(16) BlockHeader {
   std::size_t bytes;
 };
 
+// Zeroed: stb reads bytes it has not written when a hostile file copies from distance 0 or leaves
+// out a component's scan, and pixels must not show what was in memory before.
 void* budget_malloc(std::size_t bytes) {
-  if (static_cast<std::int64_t>(bytes) > budget) return nullptr;
-  auto* header = static_cast<BlockHeader*>(std::malloc(sizeof(BlockHeader) + bytes));
+  if (budget <= 0 || bytes > static_cast<std::size_t>(budget)) return nullptr;
+  auto* header = static_cast<BlockHeader*>(std::calloc(1, sizeof(BlockHeader) + bytes));
   if (header == nullptr) return nullptr;
   header->bytes = bytes;
   budget -= static_cast<std::int64_t>(bytes);
@@ -50,6 +52,9 @@ void* budget_realloc(void* block, std::size_t bytes) {
 #define STBI_MALLOC(bytes) tapestry::budget_malloc(bytes)
 #define STBI_REALLOC(block, bytes) tapestry::budget_realloc(block, bytes)
 #define STBI_FREE(block) tapestry::budget_free(block)
+// What it asserts can be false for hostile files; all of it is checked by the scans or harmless,
+// and a debug build must refuse a file instead of aborting.
+#define STBI_ASSERT(condition) ((void)0)
 #define STBI_MAX_DIMENSIONS 16384
 #define STBI_ONLY_PNG
 #define STBI_ONLY_JPEG
@@ -77,9 +82,8 @@ bool starts_with(std::string_view bytes, std::string_view magic) {
 }
 
 Error not_a_picture(std::string_view bytes, const std::string& name) {
-  const std::string_view kind = starts_with(bytes, "GIF8") ? "a GIF"
-                                : starts_with(bytes, "RIFF") && bytes.substr(8, 4) == "WEBP"
-                                    ? "a WebP"
+  const std::string_view kind = starts_with(bytes, "GIF8")                              ? "a GIF"
+                                : starts_with(bytes, "RIFF") && bytes.find("WEBP") == 8 ? "a WebP"
                                 : starts_with(bytes, "II*") || starts_with(bytes, "MM") ? "a TIFF"
                                 : starts_with(bytes, "%PDF")                            ? "a PDF"
                                 : bytes.empty()                                         ? "an empty"
@@ -89,10 +93,15 @@ Error not_a_picture(std::string_view bytes, const std::string& name) {
       .hint("convert it to PNG first");
 }
 
+std::string_view failure_reason() {
+  const char* reason = stbi_failure_reason();
+  return reason == nullptr ? "it is damaged" : reason;
+}
+
 }  // namespace
 
 Tensor read_image(const std::filesystem::path& file, int channels, const ImageLimits& limits) {
-  return decode_image(read_file(file, static_cast<std::size_t>(limits.file_bytes)), file.string(),
+  return decode_image(read_file(file, static_cast<std::size_t>(limits.file_bytes)), path_text(file),
                       channels, limits);
 }
 
@@ -105,6 +114,8 @@ Tensor decode_image(std::string_view bytes, const std::string& name, int channel
   const bool is_png = starts_with(bytes, "\x89PNG\r\n\x1a\n"sv),
              is_jpeg = starts_with(bytes, "\xFF\xD8\xFF"sv), is_bmp = starts_with(bytes, "BM"sv);
   if (!is_png && !is_jpeg && !is_bmp) throw not_a_picture(bytes, name);
+  if (static_cast<std::int64_t>(bytes.size()) > limits.file_bytes)
+    throw Error(name, "is {} bytes long; at most {} are read", bytes.size(), limits.file_bytes);
 
   budget = limits.memory;
   const auto info = [&](std::string_view data, int& w, int& h, int& n) {
@@ -113,33 +124,31 @@ Tensor decode_image(std::string_view bytes, const std::string& name, int channel
   };
   int width = 0, height = 0, in_file = 0;
   if (is_jpeg) detail::scan_jpeg(bytes, name);
-  if (is_png) {
-    cleaned = detail::scan_png(bytes, name);
+  if (!is_jpeg) {
+    cleaned = is_png ? detail::scan_png(bytes, name) : detail::scan_bmp(bytes, name);
     bytes = cleaned;
   }
   if (!info(bytes, width, height, in_file))
-    throw Error(name, "cannot be read: {}", stbi_failure_reason());
+    throw Error(name, "cannot be read: {}", failure_reason());
+  height = std::abs(height);  // BMP: negative when rows run downwards
   if (width < 1 || height < 1 || width > limits.side || height > limits.side ||
       std::int64_t{width} * height > limits.pixels) {
     throw Error(name, "is {} × {} pixels; at most {} a side and {} million in all are read", width,
                 height, limits.side, limits.pixels >> 20)
         .hint("scale it down first");
   }
+  // A PNG may make one color transparent without announcing alpha in its header: ask for it always.
+  if (is_png) in_file = in_file <= 2 ? 2 : 4;
   const bool has_alpha = in_file == 2 || in_file == 4;
-  // BMP files may claim more than they hold: one byte can stand for at most 255 pixels (run
-  // lengths), and stb fills what is missing.
-  if (is_bmp && std::int64_t{width} * height > static_cast<std::int64_t>(bytes.size()) * 8)
-    throw Error(name, "is truncated: {} bytes cannot hold {} × {} pixels", bytes.size(), width,
-                height);
   int w = 0, h = 0, n = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(reinterpret_cast<const stbi_uc*>(bytes.data()),
                             static_cast<int>(bytes.size()), &w, &h, &n, in_file),
       budget_free);
   if (!pixels) {
-    const bool memory = budget <= 0 || std::strcmp(stbi_failure_reason(), "outofmem") == 0;
+    const std::string_view reason = failure_reason();
     throw Error(name, "cannot be read: {}",
-                memory ? "decoding it takes more than the memory allowed" : stbi_failure_reason());
+                reason == "outofmem" ? "decoding it takes more than the memory allowed" : reason);
   }
   const int colors = in_file - has_alpha, out = channels == 0 ? colors : channels;
   Tensor image = Tensor::empty({out, h, w});
@@ -179,7 +188,6 @@ std::string encode_png(const Tensor& image) {
                     : stbi_uc{0};
     }
   }
-  budget = std::int64_t{1} << 40;
   std::string png;
   stbi_write_png_to_func(
       [](void* out, void* data, int size) {
@@ -278,20 +286,46 @@ std::size_t gzip_claimed_size(std::string_view bytes, const std::string& name) {
   return little32(bytes, bytes.size() - 4);
 }
 
+std::string gunzip_start(std::string_view bytes, std::size_t size, const std::string& name) {
+  const std::size_t begin = gzip_header(bytes, name);
+  const std::string_view packed = bytes.substr(begin, bytes.size() - begin - 8);
+  constexpr std::size_t kStoredHeader = 5;
+  if (packed.size() >= kStoredHeader && (packed[0] & 6) == 0) {  // a block that is not compressed
+    const auto at = [&](std::size_t i) { return static_cast<unsigned char>(packed[i]); };
+    const std::size_t length = at(1) + std::size_t{256} * at(2);
+    return std::string(packed.substr(kStoredHeader, std::min(length, size)));
+  }
+  // Decoding stops where the room ends, which is before a copy that does not fit: leave room for
+  // the longest one.
+  constexpr std::size_t kLongestCopy = 258;
+  std::string out(size + kLongestCopy, '\0');
+  stbi_zlib_decode_noheader_buffer(out.data(), static_cast<int>(out.size()), packed.data(),
+                                   static_cast<int>(packed.size()));
+  out.resize(size);
+  return out;
+}
+
 std::string gunzip(std::string_view bytes, std::size_t size, const std::string& name) {
   const std::size_t begin = gzip_header(bytes, name);
+  constexpr std::size_t kMaxPacked = std::size_t{1} << 30;  // stb counts in int
+  if (bytes.size() > kMaxPacked || size > kMaxPacked)
+    throw Error(name, "is too large: {} bytes, {} unpacked; at most {} are read", bytes.size(),
+                size, kMaxPacked);
   if (little32(bytes, bytes.size() - 4) != static_cast<std::uint32_t>(size)) {
     throw Error(name, "should unpack to {} bytes, but claims {}", size,
                 little32(bytes, bytes.size() - 4))
         .hint("the file is truncated, has several parts, or is not what its name says");
   }
+  constexpr std::size_t kBestRatio = 1032;  // of deflate: 258 bytes for every two bits
+  if (size / kBestRatio > bytes.size())
+    throw Error(name, "claims to unpack to {} bytes, which its {} bytes cannot hold", size,
+                bytes.size());
   std::string out(size, '\0');
-  budget = std::int64_t{64} << 20;
   const int done =
       stbi_zlib_decode_noheader_buffer(out.data(), static_cast<int>(size), bytes.data() + begin,
                                        static_cast<int>(bytes.size() - begin - 8));
   if (done != static_cast<int>(size))
-    throw Error(name, "is damaged: unpacking it fails after {} of {} bytes", std::max(done, 0),
+    throw Error(name, "is damaged or truncated: it does not unpack to the {} bytes it claims",
                 size);
   if (detail::crc32(out) != little32(bytes, bytes.size() - 8))
     throw Error(name, "is damaged: the checksum of the unpacked bytes is wrong");

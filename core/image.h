@@ -44,16 +44,21 @@ Tensor contact_sheet(const Tensor& images, std::int64_t columns, std::int64_t bo
 /// The inverse for borderless sheets: (1, rows·H, columns·W) → (count, 1, H, W).
 Tensor cut_sheet(const Tensor& sheet, std::int64_t height, std::int64_t width, std::int64_t count);
 
-/// Unpacks gzip data (one or several members) of known size. Throws Error when it is damaged,
-/// truncated, or does not unpack to exactly `size` bytes.
+/// Unpacks gzip data (one member) of known size. Throws Error when it is damaged, truncated, or
+/// does not unpack to exactly `size` bytes. A size that so few bytes cannot unpack to is refused
+/// before memory is taken.
 std::string gunzip(std::string_view bytes, std::size_t size, const std::string& name);
-/// The size the last member claims for itself, for files below 4 GiB.
+/// The first `size` bytes of what it unpacks to (fewer when there are not so many, or when it is
+/// damaged before): enough to see a header before memory is taken for the rest.
+std::string gunzip_start(std::string_view bytes, std::size_t size, const std::string& name);
+/// The size it claims to unpack to, modulo 4 GiB.
 std::size_t gzip_claimed_size(std::string_view bytes, const std::string& name);
 
 namespace detail {
-/// Checks the structure of a PNG or JPEG before it meets the decoder; gives back the bytes to
-/// decode. See image_scan.cc.
+/// Checks the structure of a picture before it meets the decoder; gives back the bytes to decode
+/// where they differ. See image_scan.cc.
 std::string scan_png(std::string_view bytes, const std::string& name);
+std::string scan_bmp(std::string_view bytes, const std::string& name);
 void scan_jpeg(std::string_view bytes, const std::string& name);
 /// CRC-32 as in PNG and gzip.
 std::uint32_t crc32(std::string_view bytes);

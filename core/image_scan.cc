@@ -20,6 +20,13 @@ std::uint32_t big32(std::string_view bytes, std::size_t at) {
   return big16(bytes, at) << 16 | big16(bytes, at + 2);
 }
 
+std::uint32_t little16(std::string_view bytes, std::size_t at) {
+  return std::uint32_t{byte_at(bytes, at + 1)} << 8 | byte_at(bytes, at);
+}
+std::uint32_t little32(std::string_view bytes, std::size_t at) {
+  return little16(bytes, at + 2) << 16 | little16(bytes, at);
+}
+
 std::string big32_bytes(std::uint32_t value) {
   return {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
           static_cast<char>(value >> 8), static_cast<char>(value)};
@@ -109,6 +116,44 @@ std::string scan_png(std::string_view bytes, const std::string& name) {
     if (type == "IEND") return cleaned;
     at += length + kFrame;
   }
+}
+
+// BMP (Windows 3 and later): 14 bytes, an information header, a palette, rows padded to 4 bytes.
+std::string scan_bmp(std::string_view bytes, const std::string& name) {
+  constexpr std::size_t kFileHeader = 14, kInfoHeader = 40, kEntry = 4;
+  if (bytes.size() < kFileHeader + kInfoHeader)
+    throw damaged(name, "BMP", bytes.size(), "it is truncated");
+  const std::size_t offset = little32(bytes, 10), header = little32(bytes, 14);
+  if (header != 40 && header != 56 && header != 108 && header != 124)
+    throw damaged(name, "BMP", 14, "its header is of an unknown kind");
+  const std::int64_t width = static_cast<std::int32_t>(little32(bytes, 18)),
+                     signed_height = static_cast<std::int32_t>(little32(bytes, 22)),
+                     height = signed_height < 0 ? -signed_height : signed_height;
+  const std::uint32_t depth = little16(bytes, 28);
+  const bool indexed = depth == 1 || depth == 4 || depth == 8;
+  if (!indexed && depth != 16 && depth != 24 && depth != 32)
+    throw damaged(name, "BMP", 28, "its number of bits per pixel is impossible");
+  if (width < 1 || height < 1 || height > std::int64_t{0x7FFFFFFF})
+    throw damaged(name, "BMP", 18, "its width and height are impossible");
+  if (offset < kFileHeader + header || offset > bytes.size())
+    throw damaged(name, "BMP", 10, "its pixels begin outside the file");
+  const std::int64_t row = (width * depth + 31) / 32 * 4,
+                     held = static_cast<std::int64_t>(bytes.size() - offset);
+  if (row > held / height) {
+    throw damaged(name, "BMP", bytes.size(),
+                  format("it is truncated: {} rows need {} bytes each, {} bytes are there", height,
+                         row, held));
+  }
+  if (!indexed) return std::string(bytes);
+  const std::size_t palette = offset - kFileHeader - header;
+  if (palette < kEntry || palette > 256 * kEntry)
+    throw damaged(name, "BMP", 10, "its palette has an impossible length");
+  // As in PNG: give the palette all 256 entries.
+  std::string full(bytes.substr(0, offset));
+  full.resize(kFileHeader + header + 256 * kEntry, '\0');
+  const std::uint32_t begin = static_cast<std::uint32_t>(full.size());
+  for (std::size_t i = 0; i < 4; ++i) full[10 + i] = static_cast<char>(begin >> (8 * i));
+  return full += bytes.substr(offset);
 }
 
 namespace {

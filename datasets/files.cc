@@ -1,8 +1,7 @@
 #include "datasets/files.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <cctype>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -27,18 +26,18 @@ std::unique_ptr<InMemory> cifar(const std::filesystem::path& folder, bool hundre
   std::string all;
   std::vector<std::int32_t> labels;
   for (const std::string& name : names) {
-    const std::filesystem::path file = folder / name;
-    const std::string bytes = read_file(file, std::size_t{1} << 30);
+    const std::string bytes = read_file(folder / name, std::size_t{1} << 30),
+                      file = path_text(folder / name);
     if (bytes.empty() || bytes.size() % record != 0) {
-      throw Error(file.string(), "is {} bytes long, which is no multiple of a record's {}",
-                  bytes.size(), record)
+      throw Error(file, "is {} bytes long, which is no multiple of a record's {}", bytes.size(),
+                  record)
           .hint("the file is truncated, or not CIFAR's binary version");
     }
     for (std::size_t at = 0; at < bytes.size(); at += record) {
       // CIFAR-100 has the coarse label first, the fine one second.
       labels.push_back(static_cast<unsigned char>(bytes[at + label_bytes - 1]));
       if (labels.back() >= classes)
-        throw Error(file.string(), "label {} at byte {} is outside 0 … {}", labels.back(),
+        throw Error(file, "label {} at byte {} is outside 0 … {}", labels.back(),
                     at + label_bytes - 1, classes - 1);
       all.append(bytes, at + label_bytes, pixels);
     }
@@ -54,37 +53,33 @@ std::unique_ptr<InMemory> cifar(const std::filesystem::path& folder, bool hundre
 
 Tensor fit_square(const Tensor& image, std::int64_t size) {
   const std::int64_t h = image.dim(1), w = image.dim(2);
-  const double scale = static_cast<double>(size) / static_cast<double>(std::min(h, w));
-  const int new_h = std::max(static_cast<int>(size),
-                             static_cast<int>(std::lround(scale * static_cast<double>(h))));
-  const int new_w = std::max(static_cast<int>(size),
-                             static_cast<int>(std::lround(scale * static_cast<double>(w))));
-  Tensor scaled = image;
-  if (scale < 1) {
-    scaled = adaptive_avg_pool2d(unsqueeze(image, {0}),
-                                 {new_h, new_w});  // averaging, so that fine detail does not alias
-  } else if (scale > 1) {
-    scaled = upsample(unsqueeze(image, {0}), {new_h, new_w}, Resample::kBilinear);
-  } else {
-    scaled = unsqueeze(image, {0});
-  }
-  const std::int64_t top = (new_h - size) / 2, left = (new_w - size) / 2;
-  scaled = slice(slice(scaled, 2, {.start = top, .end = top + size}), 3,
-                 {.start = left, .end = left + size});
-  return reshape(scaled, Shape{image.dim(0), size, size});
+  const std::int64_t side = std::min(h, w), top = (h - side) / 2, left = (w - side) / 2;
+  // Cut first: scaling a picture of 1 × 16,384 pixels as a whole would take more memory than there
+  // is.
+  Tensor square = slice(slice(image, 1, {.start = top, .end = top + side}), 2,
+                        {.start = left, .end = left + side});
+  square = unsqueeze(square, {0});
+  const int target = static_cast<int>(size);
+  if (side > size) square = adaptive_avg_pool2d(square, target);  // averaging: nothing aliases
+  if (side < size) square = upsample(square, target, Resample::kBilinear);
+  return reshape(square, Shape{image.dim(0), size, size});
 }
 
 std::unique_ptr<InMemory> image_folder(const std::filesystem::path& folder,
                                        const ImageFolderOptions& options) {
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error))
-    throw Error(folder.string(), "is not a folder")
+    throw Error(path_text(folder), "is not a folder")
         .hint("paths in a config are relative to the config file");
   const auto sorted = [](const std::filesystem::path& place, bool folders) {
     std::vector<std::filesystem::path> found;
-    for (const auto& entry : std::filesystem::directory_iterator(place)) {
-      if (folders ? entry.is_directory() : entry.is_regular_file()) found.push_back(entry.path());
+    std::error_code failure, ignored;
+    for (std::filesystem::directory_iterator entry(place, failure), end; !failure && entry != end;
+         entry.increment(failure)) {
+      if (folders ? entry->is_directory(ignored) : entry->is_regular_file(ignored))
+        found.push_back(entry->path());
     }
+    if (failure) throw Error(path_text(place), "cannot be listed: {}", failure.message());
     std::sort(found.begin(), found.end());
     return found;
   };
@@ -106,14 +101,14 @@ std::unique_ptr<InMemory> image_folder(const std::filesystem::path& folder,
       } catch (const Error&) {
         if (!options.skip_bad) throw;
         if (++skipped_count <= 5)
-          skipped += (skipped.empty() ? "" : ", ") + file.filename().string();
+          skipped += (skipped.empty() ? "" : ", ") + path_text(file.filename());
       }
     }
   }
   if (images.empty())
-    throw Error(folder.string(), "holds no PNG, JPEG or BMP picture that can be read");
+    throw Error(path_text(folder), "holds no PNG, JPEG or BMP picture that can be read");
   std::string description =
-      format("{} pictures in {} classes from {}", images.size(), classes.size(), folder.string());
+      format("{} pictures in {} classes from {}", images.size(), classes.size(), path_text(folder));
   if (skipped_count > 0)
     description += format("; {} bad files left out: {}{}", skipped_count, skipped,
                           skipped_count > 5 ? ", …" : "");

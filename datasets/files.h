@@ -17,8 +17,7 @@ namespace tapestry::data {
 std::unique_ptr<InMemory> cifar(const std::filesystem::path& folder, bool hundred, bool train);
 
 struct ImageFolderOptions {
-  std::int64_t size = 64;  // every picture is scaled so that its shorter side has this length, and
-                           // cropped to a square
+  std::int64_t size = 64;  // the middle square of every picture is scaled to size × size pixels
   int channels = 3;
   bool skip_bad = false;  // leave out files that cannot be read, and name them in describe(); else
                           // the first one is an Error
@@ -28,8 +27,8 @@ struct ImageFolderOptions {
 std::unique_ptr<InMemory> image_folder(const std::filesystem::path& folder,
                                        const ImageFolderOptions& options);
 
-/// (C, H, W) scaled with area averaging or bilinear interpolation so that the shorter side is
-/// `size`, and the middle cut out: (C, size, size).
+/// The middle square of (C, H, W), scaled with area averaging or bilinear interpolation:
+/// (C, size, size).
 Tensor fit_square(const Tensor& image, std::int64_t size);
 
 }  // namespace tapestry::data

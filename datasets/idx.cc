@@ -18,19 +18,14 @@ struct Idx {
   std::string bytes;
 };
 
-Idx read_one(const std::filesystem::path& file, std::size_t rank) {
-  std::string bytes = read_file(file, kMaxFile);
-  const std::string name = file.string();
-  if (file.extension() == ".gz") {
-    const std::size_t size = gzip_claimed_size(bytes, name);
-    if (size > kMaxFile)
-      throw Error(name, "claims to unpack to {} bytes; at most {} are read", size, kMaxFile);
-    bytes = gunzip(bytes, size, name);
-  }
+/// The extents an IDX header claims. `length` is how long the whole file is, unpacked.
+std::vector<std::int64_t> read_header(std::string_view start, std::size_t length, std::size_t rank,
+                                      const std::string& name) {
   const std::size_t header = 4 + 4 * rank;
-  if (bytes.size() < header)
-    throw Error(name, "is truncated: {} bytes, the header alone has {}", bytes.size(), header);
-  const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(bytes[at]); };
+  if (length < header)
+    throw Error(name, "is truncated: {} bytes, the header alone has {}", length, header);
+  if (start.size() < header) throw Error(name, "is damaged: its first bytes do not unpack");
+  const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(start[at]); };
   if (byte(0) != 0 || byte(1) != 0)
     throw Error(name, "is no IDX file: it begins with {} {}, not 0 0", byte(0), byte(1));
   if (byte(2) != 8)
@@ -39,20 +34,40 @@ Idx read_one(const std::filesystem::path& file, std::size_t rank) {
   if (byte(3) != rank)
     throw Error(name, "has {} axes at byte 3, {} were expected: are images and labels exchanged?",
                 byte(3), rank);
-  Idx idx;
+  std::vector<std::int64_t> extents;
+  std::string shape;
   std::uint64_t size = 1;
   for (std::size_t axis = 0; axis < rank; ++axis) {
     std::uint64_t extent = 0;
     for (std::size_t i = 0; i < 4; ++i) extent = extent << 8 | byte(4 + 4 * axis + i);
     if (__builtin_mul_overflow(size, extent, &size))
       throw Error(name, "claims more elements than 64 bits can count");
-    idx.extents.push_back(static_cast<std::int64_t>(extent));
+    extents.push_back(static_cast<std::int64_t>(extent));
+    shape += (shape.empty() ? "" : ", ") + to_text(extent);
   }
-  if (bytes.size() - header != size) {
-    throw Error(name, "has {} bytes behind the header, its shape {} needs {}",
-                bytes.size() - header, Shape(idx.extents), size)
-        .hint(bytes.size() - header < size ? "the file is truncated; get it again"
-                                           : "there is something behind the data");
+  if (length - header != size) {
+    throw Error(name, "has {} bytes behind the header, its shape [{}] needs {}", length - header,
+                shape, size)
+        .hint(length - header < size ? "the file is truncated; get it again"
+                                     : "there is something behind the data");
+  }
+  return extents;
+}
+
+Idx read_one(const std::filesystem::path& file, std::size_t rank) {
+  std::string bytes = read_file(file, kMaxFile);
+  const std::string name = path_text(file);
+  const std::size_t header = 4 + 4 * rank;
+  Idx idx;
+  if (file.extension() == ".gz") {
+    // The header must agree with the claimed size before memory is taken for all of it.
+    const std::size_t size = gzip_claimed_size(bytes, name);
+    idx.extents = read_header(gunzip_start(bytes, header, name), size, rank, name);
+    bytes = gunzip(bytes, size, name);
+    if (read_header(bytes, size, rank, name) != idx.extents)
+      throw Error(name, "is damaged: its header does not unpack the same way twice");
+  } else {
+    idx.extents = read_header(bytes, bytes.size(), rank, name);
   }
   idx.bytes = bytes.substr(header);
   return idx;
@@ -60,7 +75,8 @@ Idx read_one(const std::filesystem::path& file, std::size_t rank) {
 
 std::filesystem::path either(const std::filesystem::path& folder, const std::string& name) {
   const std::filesystem::path plain = folder / name, packed = folder / (name + ".gz");
-  return std::filesystem::exists(plain) ? plain : packed;
+  std::error_code ignored;
+  return std::filesystem::exists(plain, ignored) ? plain : packed;
 }
 
 }  // namespace
@@ -70,11 +86,11 @@ std::unique_ptr<InMemory> read_idx(const std::filesystem::path& images,
   const Idx pictures = read_one(images, 3), numbers = read_one(labels, 1);
   const std::int64_t n = pictures.extents[0];
   if (numbers.extents[0] != n) {
-    throw Error(labels.string(), "has {} labels, {} has {} images", numbers.extents[0],
-                images.string(), n);
+    throw Error(path_text(labels), "has {} labels, {} has {} images", numbers.extents[0],
+                path_text(images), n);
   }
   if (n < 1 || pictures.extents[1] < 1 || pictures.extents[2] < 1)
-    throw Error(images.string(), "holds no images: its shape is {}", Shape(pictures.extents));
+    throw Error(path_text(images), "holds no images: its shape is {}", Shape(pictures.extents));
   Tensor tensor = Tensor::empty({n, 1, pictures.extents[1], pictures.extents[2]});
   std::span<Real> to = tensor.mutable_data();
   for (std::size_t i = 0; i < to.size(); ++i)
@@ -83,12 +99,12 @@ std::unique_ptr<InMemory> read_idx(const std::filesystem::path& images,
   for (std::size_t i = 0; i < numbers.bytes.size(); ++i) {
     classes_of.push_back(static_cast<unsigned char>(numbers.bytes[i]));
     if (classes_of.back() >= classes) {
-      throw Error(labels.string(), "label {} at index {} is outside 0 … {}", classes_of.back(), i,
+      throw Error(path_text(labels), "label {} at index {} is outside 0 … {}", classes_of.back(), i,
                   classes - 1);
     }
   }
   return std::make_unique<InMemory>(std::move(tensor), std::move(classes_of), classes,
-                                    format("{} images from {}", n, images.filename().string()));
+                                    format("{} images from {}", n, path_text(images.filename())));
 }
 
 std::filesystem::path shipped_file(const std::string& name) {
@@ -123,13 +139,13 @@ std::unique_ptr<InMemory> mini(bool train) {
     if (c >= '0' && c <= '9') labels.push_back(c - '0');
   }
   if (static_cast<std::int64_t>(labels.size()) != count)
-    throw Error(label_file.string(), "has {} labels, {} were expected", labels.size(), count);
+    throw Error(path_text(label_file), "has {} labels, {} were expected", labels.size(), count);
   return std::make_unique<InMemory>(cut_sheet(sheet, 28, 28, count), std::move(labels), 10,
                                     format("Fashion-MNIST mini, {} {} images", count, part));
 }
 
 std::unique_ptr<InMemory> full(bool train) {
-  const std::string part = train ? "train" : "t10k", kind = "-idx3-ubyte";
+  const std::string part = train ? "train" : "t10k", kind = "-images-idx3-ubyte";
   std::vector<std::filesystem::path> places;
   if (const char* folder = std::getenv("TAPESTRY_DATA"); folder != nullptr && *folder != '\0') {
     places.emplace_back(folder);
@@ -139,7 +155,8 @@ std::unique_ptr<InMemory> full(bool train) {
   places.emplace_back(std::filesystem::path(TAPESTRY_DATASETS_DIR) / "cache" / "fashion-mnist");
   for (const std::filesystem::path& place : places) {
     const std::filesystem::path images = either(place, part + kind);
-    if (!std::filesystem::exists(images)) continue;
+    std::error_code ignored;
+    if (!std::filesystem::exists(images, ignored)) continue;
     auto set = read_idx(images, either(place, part + "-labels-idx1-ubyte"));
     return std::make_unique<InMemory>(
         set->images(), set->labels(), 10,
