@@ -311,39 +311,62 @@ void RunLanes(const LaneJob& job) {
   if (job.rows - i == 1) RunLaneRows<1>(job, i);
 }
 
-// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers, the
-// rest one by one.
+// One by one.
+template <int kRows>
+void TransposeRows(const Real* from, std::int64_t from_stride, std::int64_t columns, Real* to,
+                   std::int64_t to_stride) {
+  for (std::int64_t k = 0; k < columns; ++k, to += to_stride) {
+    HWY_UNROLL(4)
+    for (int i = 0; i < kRows; ++i) to[i] = from[i * from_stride + k];
+  }
+}
+void TransposeRest(const Real* from, std::int64_t from_stride, std::int64_t rows,
+                   std::int64_t columns, Real* to, std::int64_t to_stride) {
+  for (; rows >= 4; rows -= 4, from += 4 * from_stride, to += 4)
+    TransposeRows<4>(from, from_stride, columns, to, to_stride);
+  if (rows == 3) TransposeRows<3>(from, from_stride, columns, to, to_stride);
+  if (rows == 2) TransposeRows<2>(from, from_stride, columns, to, to_stride);
+  if (rows == 1) TransposeRows<1>(from, from_stride, columns, to, to_stride);
+}
+
+// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers.
+// Columns in groups of a cache line, so that each line is read once, however many rows share its
+// cache set, and few lines are written at a time.
 void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride) {
-  std::int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
   if constexpr (sizeof(Real) == 4) {
     const hn::FixedTag<Real, 4> d;
-    for (; i + 4 <= rows; i += 4) {
-      const Real* in = from + i * from_stride;
-      Real* out = to + i;
-      std::int64_t k = 0;
-      for (; k + 4 <= columns; k += 4) {
-        const auto r0 = hn::LoadU(d, in + k), r1 = hn::LoadU(d, in + from_stride + k);
-        const auto r2 = hn::LoadU(d, in + 2 * from_stride + k),
-                   r3 = hn::LoadU(d, in + 3 * from_stride + k);
-        const auto low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
-        const auto low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
-        hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, out + k * to_stride);
-        hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, out + (k + 1) * to_stride);
-        hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, out + (k + 2) * to_stride);
-        hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, out + (k + 3) * to_stride);
-      }
-      for (; k < columns; ++k) {
-        for (int r = 0; r < 4; ++r) out[k * to_stride + r] = in[r * from_stride + k];
+    constexpr std::int64_t kLine = 16;
+    const std::int64_t whole_columns = rows < 4 ? 0 : columns / 4 * 4;
+    for (std::int64_t k0 = 0; k0 < whole_columns; k0 += kLine) {
+      const std::int64_t k1 = std::min(k0 + kLine, whole_columns);
+      // The last four rows may overlap those before.
+      for (std::int64_t at = 0; at < rows; at += 4) {
+        const std::int64_t i = std::min(at, rows - 4);
+        const Real* in = from + i * from_stride;
+        Real* out = to + k0 * to_stride + i;
+        for (std::int64_t k = k0; k < k1; k += 4, out += 4 * to_stride) {
+          const auto r0 = hn::LoadU(d, in + k), r1 = hn::LoadU(d, in + from_stride + k);
+          const auto r2 = hn::LoadU(d, in + 2 * from_stride + k),
+                     r3 = hn::LoadU(d, in + 3 * from_stride + k);
+          const auto low01 = hn::InterleaveLower(d, r0, r1),
+                     high01 = hn::InterleaveUpper(d, r0, r1);
+          const auto low23 = hn::InterleaveLower(d, r2, r3),
+                     high23 = hn::InterleaveUpper(d, r2, r3);
+          hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, out);
+          hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, out + to_stride);
+          hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, out + 2 * to_stride);
+          hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, out + 3 * to_stride);
+        }
       }
     }
+    TransposeRest(from + whole_columns, from_stride, rows, columns - whole_columns,
+                  to + whole_columns * to_stride, to_stride);
+    return;
   }
 #endif
-  if (i == rows) return;
-  for (std::int64_t k = 0; k < columns; ++k) {
-    for (std::int64_t r = i; r < rows; ++r) to[k * to_stride + r] = from[r * from_stride + k];
-  }
+  TransposeRest(from, from_stride, rows, columns, to, to_stride);
 }
 
 template <int kRows>
