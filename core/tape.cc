@@ -1,5 +1,6 @@
 #include "core/tape.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <ostream>
@@ -199,7 +200,8 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
       }
       const Context context(entry.place);
       Grads grads = entry.backward(adjoint[i], Needs(needed));
-      for (std::size_t k = 0; k < grads.size(); ++k) {
+      // linear without a bias returns three gradients, the last one undefined, for two inputs.
+      for (std::size_t k = 0; k < std::min(grads.size(), entry.inputs.size()); ++k) {
         const Index input = entry.inputs[k];
         if (!grads[k].defined() || input == kNoEntry || !wanted[static_cast<std::size_t>(input)])
           continue;
