@@ -38,6 +38,10 @@ macro(tapestry_dependency name floor apt)
     message(STATUS "${name}: downloading ${pin_REPOSITORY} at ${pin_COMMIT}")
     FetchContent_Declare(${name} GIT_REPOSITORY ${pin_REPOSITORY} GIT_TAG ${pin_COMMIT})
     FetchContent_MakeAvailable(${name})
+    # No warnings from other people's headers, as with system packages.
+    get_target_property(tapestry_directories ${name} INTERFACE_INCLUDE_DIRECTORIES)
+    set_target_properties(${name} PROPERTIES INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
+                                             "${tapestry_directories}")
   endif()
 endmacro()
 
