@@ -181,6 +181,20 @@ int sample(const Arguments& a) {
   return 0;
 }
 
+int export_weights(const Arguments& a) {
+  Checkpoint whole = load_checkpoint(checkpoint_of(a.run)), kept;
+  kept.texts = whole.texts;
+  for (const char* name : {"rng.latent", "rng.penalty", "loader", "step", "seconds"})
+    kept.texts.erase(name);
+  for (const Named<Tensor>& entry : whole.tensors) {
+    if (!entry.name.starts_with("optimizer.") && !entry.name.starts_with("ema."))
+      kept.tensors.push_back(entry);
+  }
+  save_checkpoint(kept, a.to);
+  if (!a.quiet) std::printf("%zu tensors: %s\n", kept.tensors.size(), a.to.c_str());
+  return 0;
+}
+
 int stylize(const Arguments& a) {
   Stylizer stylizer(checkpoint_of(a.run));
   int failures = 0;
@@ -338,6 +352,11 @@ int run(int argc, char** argv) {
   stylize_command->add_flag("--batch-statistics", a.batch_statistics,
                             "let BatchNorm use the picture's own statistics");
   stylize_command->add_flag("--quiet", a.quiet, "print errors only");
+  CLI::App* export_command = app.add_subcommand(
+      "export", "write a run's weights alone, without optimizer and random state, as safetensors");
+  export_command->add_option("RUN", a.run, "a run folder or checkpoint")->required();
+  export_command->add_option("--to", a.to, "safetensors file")->required();
+  export_command->add_flag("--quiet", a.quiet, "print errors only");
   CLI::App* inspect_command = app.add_subcommand(
       "inspect", "show a config's networks layer by layer, or what a checkpoint holds");
   with_config(inspect_command);
@@ -386,6 +405,7 @@ int run(int argc, char** argv) {
   if (*compare_command) return compare(a, command);
   if (*resume_command) return resume(a, command);
   if (*sample_command) return sample(a);
+  if (*export_command) return export_weights(a);
   if (*stylize_command) return stylize(a);
   if (*inspect_command) return inspect(a);
   if (*config_command) return config(a);

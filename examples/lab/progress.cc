@@ -75,7 +75,7 @@ Progress::Progress(std::string title, std::int64_t first, std::int64_t steps, bo
       quiet_(quiet),
       terminal_(isatty(STDOUT_FILENO) != 0),
       unicode_(locale_is_utf8()),
-      next_plain_(first + std::max<std::int64_t>(1, steps / 20)),
+      next_plain_(first + std::max<std::int64_t>(1, steps / 5)),
       start_(Clock::now()) {}
 
 Progress::~Progress() { finish(); }

@@ -27,7 +27,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   /// Step `done` of `steps` is finished. Redraws at most ten times a second; when not on a
-  /// terminal, prints at most twenty lines in all.
+  /// terminal, prints at most five lines in all.
   void step(std::int64_t done, const std::vector<std::pair<std::string, double>>& figures);
   /// Prints a line that stays.
   void line(const std::string& text);
