@@ -20,7 +20,7 @@ start=$(date +%s)
 install_packages g++ cmake ninja-build libhwy-dev libstb-dev nlohmann-json3-dev libcli11-dev doctest-dev
 installed=$(date +%s)
 say "Building the libraries, the program and the tests (some minutes the first time) ..."
-configure "$build" -DTAPESTRY_TESTS=ON
+configure "$build" -DTAPESTRY_TESTS=ON -DTAPESTRY_SLOW_TESTS="${TAPESTRY_SLOW_TESTS:-OFF}"
 build_targets "$build"
 say "Building the gradient checks in double precision ..."
 configure "$build/double" -DTAPESTRY_REAL=double -DTAPESTRY_PROGRAMS=OFF \

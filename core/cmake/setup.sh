@@ -82,7 +82,8 @@ configure() {
   if [ ! -f "$folder/CMakeCache.txt" ] && command -v ninja >/dev/null 2>&1; then
     set -- -G Ninja "$@"
   fi
-  cmake -S "$root" -B "$folder" -DCMAKE_BUILD_TYPE=Release "$@" >>"$log" 2>&1 ||
+  cmake -S "$root" -B "$folder" -DCMAKE_BUILD_TYPE=Release -DTAPESTRY_WERROR="${TAPESTRY_WERROR:-OFF}" \
+    "$@" >>"$log" 2>&1 ||
     fail_with_log 1 "CMake could not configure the build."
 }
 
