@@ -222,8 +222,8 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
   std::vector<Tensor> result;
   for (std::size_t k = 0; k < wrt.size(); ++k) {
     const Index target = targets[k];
-    const bool reached = target != kNoEntry && target <= last &&
-                         adjoint[static_cast<std::size_t>(target)].defined();
+    const bool reached =
+        target != kNoEntry && target <= last && adjoint[static_cast<std::size_t>(target)].defined();
     if (!reached && !options.allow_unused) {
       throw Error("tape.gradient", "{} has no influence on y", called(wrt[k]))
           .hint(
