@@ -140,7 +140,7 @@ class Batch {
 
   void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
     place_slots();
-    const std::int64_t weights = st_.out_channels * st_.in_channels * all_taps();
+    const std::int64_t weights = st_.out_channels * st_.in_channels * st_.all_taps();
     Scratch<Real> packed_weight(std::max<std::int64_t>(weights * st_.groups, 1));
     pack_weights(weight, weights, packed_weight.data());
     const std::int64_t units = units_ * st_.groups;
@@ -161,12 +161,6 @@ class Batch {
   }
 
  private:
-  std::int64_t all_taps() const {
-    std::int64_t taps = 0;
-    for (const Pass& pass : st_.passes) taps += static_cast<std::int64_t>(pass.taps.size());
-    return taps;
-  }
-
   void place_slots() {
     each_pixel(st_, [&](std::size_t p, std::int64_t i, std::int64_t j, const Inside& rows,
                         const Inside& columns) {
@@ -187,33 +181,42 @@ class Batch {
 
   // k runs over (tap, channel of the block), so that the taps inside the image are few runs.
   void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
-    const std::int64_t blocks = ceil_div(st_.in_channels, channels_);
-    const auto passes = static_cast<std::int64_t>(st_.passes.size());
-    const std::int64_t items = st_.groups * passes * blocks;
-    const std::int64_t grain =
-        std::max<std::int64_t>(20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1), 1);
-    parallel_for(items, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t block = item % blocks, p = item / blocks % passes,
-                           group = item / blocks / passes;
-        const Pass& pass = st_.passes[static_cast<std::size_t>(p)];
-        const std::int64_t channel0 = block * channels_,
-                           channels = std::min(channels_, st_.in_channels - channel0);
-        const auto depth = channels * static_cast<std::int64_t>(pass.taps.size());
-        if (depth == 0) continue;
-        Scratch<std::int32_t> offsets(depth);
-        std::int64_t k = 0;
-        for (const Tap& tap : pass.taps) {
-          for (std::int64_t c = 0; c < channels; ++c) {
-            offsets[k++] = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
+    const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st_.in_channels, 1), channels_);
+    const std::int64_t items = st_.groups * blocks * cut_.count;
+    const std::int64_t grain = 20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1);
+    parallel_for(
+        items, std::max<std::int64_t>(grain, 1), [&](std::int64_t begin, std::int64_t end) {
+          Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(st_.all_taps(), 1));
+          for (std::int64_t item = begin; item < end; ++item) {
+            const std::int64_t panel = item % cut_.count, block = item / cut_.count % blocks,
+                               group = item / cut_.count / blocks;
+            const std::int64_t channel0 = block * channels_;
+            const std::int64_t channels = std::min(channels_, st_.in_channels - channel0);
+            if (item == begin || panel == 0) {
+              std::int32_t* at = offsets.data();
+              for (const Pass& pass : st_.passes) {
+                for (const Tap& tap : pass.taps) {
+                  for (std::int64_t c = 0; c < channels; ++c) {
+                    *at++ = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
+                  }
+                }
+              }
+            }
+            // One pass after the other for each panel: they read different taps of the same
+            // weights.
+            const std::int32_t* table = offsets.data();
+            for (std::size_t p = 0; p < st_.passes.size(); ++p) {
+              const std::int64_t depth =
+                  channels * static_cast<std::int64_t>(st_.passes[p].taps.size());
+              if (depth == 0) continue;
+              const std::int64_t at = group * weights + weight_begin(p) +
+                                      st_.out_channels * (depth / channels) * channel0;
+              pack_panels(weight + group * st_.group_weights() + channel0 * st_.weight_channel,
+                          st_.weight_row, table, depth, cut_, panel, panel + 1, packed + at);
+              table += depth;
+            }
           }
-        }
-        pack_panels(weight + group * st_.group_weights() + channel0 * st_.weight_channel,
-                    st_.weight_row, offsets.data(), depth, cut_, 0, cut_.count,
-                    packed + group * weights + weight_begin(static_cast<std::size_t>(p)) +
-                        st_.out_channels * channel0 * static_cast<std::int64_t>(pass.taps.size()));
-      }
-    });
+        });
   }
 
   std::int64_t weight_begin(std::size_t p) const {
@@ -230,7 +233,7 @@ class Batch {
     const std::int64_t row0 = cut_.begin(first_panel), rows = cut_.begin(last_panel) - row0;
     Scratch<Real> packed(channels_ * pixels_ * images_);
     Scratch<Real> sums(rows * out_pixels_ * images_);
-    Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(all_taps(), 1));
+    Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(st_.all_taps(), 1));
     std::vector<Run> runs;
     const std::int64_t in_image = st_.groups * st_.in_channels * pixels_;
     for (std::int64_t c0 = 0; c0 < st_.in_channels; c0 += channels_) {

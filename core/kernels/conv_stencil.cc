@@ -129,9 +129,7 @@ class Plan {
   }
 
   void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
-    std::int64_t taps = 0;
-    for (const Pass& pass : st_.passes) taps += static_cast<std::int64_t>(pass.taps.size());
-    const std::int64_t weights = st_.out_channels * st_.in_channels * taps;  // per group
+    const std::int64_t weights = st_.out_channels * st_.in_channels * st_.all_taps();  // per group
     Scratch<Real> packed_weight(std::max<std::int64_t>(weights * st_.groups, 1));
     pack_weights(weight, weights, packed_weight.data());
 
@@ -317,31 +315,41 @@ class Plan {
   // For each group, pass and block of channels, the panels of its weights.
   void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
     const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st_.in_channels, 1), channels_);
-    const auto passes = static_cast<std::int64_t>(st_.passes.size());
-    const std::int64_t items = st_.groups * passes * blocks;
-    const std::int64_t grain =
-        std::max<std::int64_t>(20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1), 1);
-    parallel_for(items, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t block = item % blocks, p = item / blocks % passes,
-                           group = item / blocks / passes;
-        const Pass& pass = st_.passes[static_cast<std::size_t>(p)];
-        const auto taps = static_cast<std::int64_t>(pass.taps.size());
-        const std::int64_t channel0 = block * channels_;
-        const std::int64_t depth = std::min(channels_, st_.in_channels - channel0) * taps;
-        if (depth == 0) continue;
-        Scratch<std::int32_t> offsets(depth);
-        std::int64_t k = 0;
-        for (std::int64_t c = 0; k < depth; ++c) {
-          for (const Tap& tap : pass.taps)
-            offsets[k++] = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
-        }
-        pack_panels(
-            weight + group * st_.group_weights() + channel0 * st_.weight_channel, st_.weight_row,
-            offsets.data(), depth, cut_, 0, cut_.count,
-            packed + group * weights + weight_begin(p) + st_.out_channels * channel0 * taps);
-      }
-    });
+    const std::int64_t items = st_.groups * blocks * cut_.count;
+    const std::int64_t grain = 20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1);
+    parallel_for(
+        items, std::max<std::int64_t>(grain, 1), [&](std::int64_t begin, std::int64_t end) {
+          Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(st_.all_taps(), 1));
+          for (std::int64_t item = begin; item < end; ++item) {
+            const std::int64_t panel = item % cut_.count, block = item / cut_.count % blocks,
+                               group = item / cut_.count / blocks;
+            const std::int64_t channel0 = block * channels_;
+            const std::int64_t channels = std::min(channels_, st_.in_channels - channel0);
+            if (item == begin || panel == 0) {
+              std::int32_t* at = offsets.data();
+              for (const Pass& pass : st_.passes) {
+                for (std::int64_t c = 0; c < channels; ++c) {
+                  for (const Tap& tap : pass.taps) {
+                    *at++ = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
+                  }
+                }
+              }
+            }
+            // One pass after the other for each panel: they read different taps of the same
+            // weights.
+            const std::int32_t* table = offsets.data();
+            for (std::size_t p = 0; p < st_.passes.size(); ++p) {
+              const std::int64_t depth =
+                  channels * static_cast<std::int64_t>(st_.passes[p].taps.size());
+              if (depth == 0) continue;
+              const std::int64_t at = group * weights + weight_begin(static_cast<std::int64_t>(p)) +
+                                      st_.out_channels * (depth / channels) * channel0;
+              pack_panels(weight + group * st_.group_weights() + channel0 * st_.weight_channel,
+                          st_.weight_row, table, depth, cut_, panel, panel + 1, packed + at);
+              table += depth;
+            }
+          }
+        });
   }
 
   std::int64_t weight_begin(std::int64_t p) const {

@@ -62,6 +62,11 @@ struct Stencil {
   std::vector<Plane> planes;
   std::vector<Pass> passes;
   std::int64_t weight_row, weight_channel;  // from one output (input) channel's weights to the next
+  std::int64_t all_taps() const {
+    std::int64_t count = 0;
+    for (const Pass& pass : passes) count += static_cast<std::int64_t>(pass.taps.size());
+    return count;
+  }
   std::int64_t group_weights() const {
     return std::max(out_channels * weight_row, in_channels * weight_channel);
   }

@@ -311,11 +311,18 @@ void GatherLine(const Real* row, std::int64_t extent, std::int64_t first, std::i
       j = j1;
     }
   } else if (step == 2) {
-    for (; j + kLanes < j1;
-         j += kLanes) {  // < : the vector of the numbers between reads one further
+    // < : the vector with the numbers between reads one further.
+    for (; j + kLanes < j1; j += kLanes) {
       V even, odd;
       hn::LoadInterleaved2(d, in + 2 * j, even, odd);
       hn::StoreU(even, d, line + j);
+    }
+    if (j < j1 &&
+        j1 - j0 > kLanes) {  // the last vector overlaps; read from one earlier, it is the odd half
+      V even, odd;
+      hn::LoadInterleaved2(d, in + 2 * (j1 - kLanes) - 1, even, odd);
+      hn::StoreU(odd, d, line + j1 - kLanes);
+      j = j1;
     }
   }
   for (; j < j1; ++j) line[j] = in[j * step];

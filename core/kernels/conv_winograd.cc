@@ -172,7 +172,7 @@ class Winograd {
     const auto passes = static_cast<std::int64_t>(st_.passes.size());
     const std::int64_t taps = size_.r * size_.r;
     parallel_for(
-        st_.groups * passes * st_.out_channels, ceil_div(20'000, depth_ * products_),
+        st_.groups * st_.out_channels, ceil_div(20'000, passes * depth_ * products_),
         [&](std::int64_t begin, std::int64_t end) {
           Scratch<Real> row(taps * row_);
           std::fill(row.data(), row.data() + taps * row_, Real(0));
@@ -182,23 +182,25 @@ class Winograd {
           std::vector<TileVector> vectors;
           for (std::int64_t k = 0; k < row_; k += tile_.lanes) vectors.push_back({k, k});
           for (std::int64_t item = begin; item < end; ++item) {
-            const std::int64_t o = item % st_.out_channels, p = item / st_.out_channels % passes,
-                               group = item / st_.out_channels / passes;
+            const std::int64_t o = item % st_.out_channels, group = item / st_.out_channels;
             const Real* from = weight + group * st_.group_weights() + o * st_.weight_row;
-            std::int64_t k = 0;
-            for (const Filter& filter : filters_[static_cast<std::size_t>(p)]) {
-              for (std::int64_t c = 0; c < st_.in_channels; ++c, ++k) {
-                for (std::int64_t t = 0; t < taps; ++t) {
-                  row[t * row_ + k] =
-                      from[c * st_.weight_channel + filter.weight[static_cast<std::size_t>(t)]];
+            // One pass after the other: they read different taps of the same weights.
+            for (std::int64_t p = 0; p < passes; ++p) {
+              std::int64_t k = 0;
+              for (const Filter& filter : filters_[static_cast<std::size_t>(p)]) {
+                for (std::int64_t c = 0; c < st_.in_channels; ++c, ++k) {
+                  for (std::int64_t t = 0; t < taps; ++t) {
+                    row[t * row_ + k] =
+                        from[c * st_.weight_channel + filter.weight[static_cast<std::size_t>(t)]];
+                  }
                 }
               }
+              transform_weight(
+                  scheme_, row.data(), offsets.data(), vectors.data(),
+                  static_cast<std::int64_t>(vectors.size()),
+                  transformed + (group * passes + p) * products_ * weight_stride_ + o * row_,
+                  weight_stride_);
             }
-            transform_weight(
-                scheme_, row.data(), offsets.data(), vectors.data(),
-                static_cast<std::int64_t>(vectors.size()),
-                transformed + (group * passes + p) * products_ * weight_stride_ + o * row_,
-                weight_stride_);
           }
         });
   }

@@ -329,18 +329,18 @@ void TransposeRest(const Real* from, std::int64_t from_stride, std::int64_t rows
   if (rows == 1) TransposeRows<1>(from, from_stride, columns, to, to_stride);
 }
 
-// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers.
-// Columns in groups of a cache line, so that each line is read once, however many rows share its
-// cache set, and few lines are written at a time.
+// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers. Four
+// rows at a time, so that the processor sees few streams and fetches ahead; at most 64 columns, so
+// that what is written stays in the first-level cache.
 void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride) {
 #if HWY_TARGET != HWY_SCALAR
   if constexpr (sizeof(Real) == 4) {
     const hn::FixedTag<Real, 4> d;
-    constexpr std::int64_t kLine = 16;
+    constexpr std::int64_t kColumns = 64;
     const std::int64_t whole_columns = rows < 4 ? 0 : columns / 4 * 4;
-    for (std::int64_t k0 = 0; k0 < whole_columns; k0 += kLine) {
-      const std::int64_t k1 = std::min(k0 + kLine, whole_columns);
+    for (std::int64_t k0 = 0; k0 < whole_columns; k0 += kColumns) {
+      const std::int64_t k1 = std::min(k0 + kColumns, whole_columns);
       // The last four rows may overlap those before.
       for (std::int64_t at = 0; at < rows; at += 4) {
         const std::int64_t i = std::min(at, rows - 4);
