@@ -5,15 +5,6 @@
 namespace tapestry::nn {
 namespace {
 
-void check_sizes(std::string_view layer, std::int64_t in, std::int64_t out, std::int64_t groups) {
-  if (in < 1 || out < 1)
-    throw Error(layer, "needs at least one channel in and out, got {} and {}", in, out);
-  if (groups < 1 || in % groups != 0 || out % groups != 0) {
-    throw Error(layer, "{} groups must divide both {} input and {} output channels", groups, in,
-                out);
-  }
-}
-
 Start default_start(std::int64_t fan_in) {
   const Real bound = 1 / std::sqrt(static_cast<Real>(fan_in));
   return Start::uniform(-bound, bound);
@@ -27,44 +18,55 @@ std::string setting(std::string_view name, Pair value, Pair usual) {
 
 }  // namespace
 
+void check_conv_sizes(std::string_view layer, std::int64_t in, std::int64_t out,
+                      std::int64_t groups) {
+  if (in < 1 || out < 1)
+    throw Error(layer, "needs at least one channel in and out, got {} and {}", in, out);
+  if (groups < 1 || in % groups != 0 || out % groups != 0) {
+    throw Error(layer, "{} groups must divide both {} input and {} output channels", groups, in,
+                out);
+  }
+}
+
+Tensor padded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Conv2dOptions& options) {
+  ConvGeometry geometry{.stride = options.stride,
+                        .padding = options.padding,
+                        .dilation = options.dilation,
+                        .groups = options.groups};
+  if (options.padding_mode == PadMode::kConstant) return conv2d(x, weight, bias, geometry);
+  geometry.padding = 0;
+  const std::int64_t h = options.padding.h, w = options.padding.w;
+  return conv2d(pad(x, {{h, h}, {w, w}}, options.padding_mode), weight, bias, geometry);
+}
+
 Conv2d::Conv2d(std::int64_t in, std::int64_t out, const Conv2dOptions& options)
     : in_(in), out_(out), options_(options) {
-  check_sizes("Conv2d", in, out, options.groups);
+  check_conv_sizes("Conv2d", in, out, options.groups);
   const Start start = default_start(in / options.groups * options.kernel.h * options.kernel.w);
   weight_ =
       parameter("weight", {out, in / options.groups, options.kernel.h, options.kernel.w}, start);
   if (options.bias) bias_ = parameter("bias", {out}, start);
 }
 
-std::string Conv2d::describe() const {
-  const Conv2dOptions& o = options_;
-  return format("Conv2d({}, {}", in_, out_) + setting("kernel", o.kernel, Pair(0)) +
+std::string conv2d_text(std::int64_t in, std::int64_t out, const Conv2dOptions& o) {
+  return format("Conv2d({}, {}", in, out) + setting("kernel", o.kernel, Pair(0)) +
          setting("stride", o.stride, 1) + setting("padding", o.padding, 0) +
          setting("dilation", o.dilation, 1) +
          (o.groups == 1 ? "" : format(", groups {}", o.groups)) + (o.bias ? ")" : ", no bias)");
 }
 
+std::string Conv2d::describe() const { return conv2d_text(in_, out_, options_); }
+
 Cost Conv2d::cost(const Shape&, const Shape& output) const {
   return {output.size() * (in_ / options_.groups) * options_.kernel.h * options_.kernel.w, ""};
 }
 
-Tensor Conv2d::forward(const Tensor& x) {
-  const ConvGeometry inside{.stride = options_.stride,
-                            .padding = 0,
-                            .dilation = options_.dilation,
-                            .groups = options_.groups};
-  if (options_.padding_mode == PadMode::kConstant) {
-    ConvGeometry geometry = inside;
-    geometry.padding = options_.padding;
-    return conv2d(x, weight_, bias_, geometry);
-  }
-  const std::int64_t h = options_.padding.h, w = options_.padding.w;
-  return conv2d(pad(x, {{h, h}, {w, w}}, options_.padding_mode), weight_, bias_, inside);
-}
+Tensor Conv2d::forward(const Tensor& x) { return padded_conv2d(x, weight_, bias_, options_); }
 
 Conv1d::Conv1d(std::int64_t in, std::int64_t out, const Conv1dOptions& options)
     : in_(in), out_(out), options_(options) {
-  check_sizes("Conv1d", in, out, options.groups);
+  check_conv_sizes("Conv1d", in, out, options.groups);
   const Start start = default_start(in / options.groups * options.kernel);
   weight_ = parameter("weight", {out, in / options.groups, options.kernel}, start);
   if (options.bias) bias_ = parameter("bias", {out}, start);
@@ -92,7 +94,7 @@ Tensor Conv1d::forward(const Tensor& x) {
 ConvTranspose2d::ConvTranspose2d(std::int64_t in, std::int64_t out,
                                  const ConvTranspose2dOptions& options)
     : in_(in), out_(out), options_(options) {
-  check_sizes("ConvTranspose2d", in, out, options.groups);
+  check_conv_sizes("ConvTranspose2d", in, out, options.groups);
   // PyTorch takes the fan-in from the second axis of the weight, out/groups here.
   const Start start = default_start(out / options.groups * options.kernel.h * options.kernel.w);
   weight_ =

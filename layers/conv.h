@@ -15,6 +15,15 @@ struct Conv2dOptions {
   PadMode padding_mode = PadMode::kConstant;  // constant: zeros
 };
 
+/// Throws Error when there are no channels, or groups do not divide them.
+void check_conv_sizes(std::string_view layer, std::int64_t in, std::int64_t out,
+                      std::int64_t groups);
+/// "Conv2d(3, 64, kernel 4, stride 2)"
+std::string conv2d_text(std::int64_t in, std::int64_t out, const Conv2dOptions& options);
+/// conv2d() with the border that the options choose.
+Tensor padded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Conv2dOptions& options);
+
 /// Cross-correlation with learned filters; see conv2d().
 /// Shapes: (N, in, H, W) → (N, out, H', W'), H' = ⌊(H + 2p − d(k−1) − 1)/s⌋ + 1. State: weight
 /// (out, in/groups, kH, kW), bias (out). Start: U(±1/√(in/groups·kH·kW)), as PyTorch.

@@ -51,7 +51,8 @@ void initialize(Module& module, const InitSetting& setting, const Rng& rng) {
   if (setting.type == "default") return;
   for (const auto& [name, part] : module.modules()) {
     const std::string_view kind = part->kind();
-    if (kind != "Linear" && kind != "Conv1d" && kind != "Conv2d" && kind != "ConvTranspose2d")
+    if (kind != "Linear" && kind != "Conv1d" && kind != "Conv2d" && kind != "ConvTranspose2d" &&
+        !kind.starts_with("Reparameterized"))
       continue;
     for (Named<Tensor>& parameter : part->named_parameters()) {
       std::span<Real> values = parameter.value.mutable_data();
@@ -59,6 +60,7 @@ void initialize(Module& module, const InitSetting& setting, const Rng& rng) {
         std::fill(values.begin(), values.end(), Real{0});
         continue;
       }
+      if (parameter.name.ends_with(".original0")) continue;  // weight norm's lengths follow below
       const Shape& shape = parameter.value.shape();
       Rng stream = rng.split((name.empty() ? "" : name + ".") + parameter.name);
       const double area = static_cast<double>(shape.product(2, shape.rank()));
@@ -78,6 +80,7 @@ void initialize(Module& module, const InitSetting& setting, const Rng& rng) {
                                                : stream.normal(shape, 0, deviation);
       std::copy(drawn.data().begin(), drawn.data().end(), values.begin());
     }
+    part->parameters_drawn();
   }
 }
 

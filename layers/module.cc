@@ -100,6 +100,7 @@ void Module::reset_parameters(const Rng& rng) {
       std::copy(drawn.data().begin(), drawn.data().end(), value.mutable_data().begin());
     }
   });
+  for (const auto& [name, module] : modules()) module->parameters_drawn();
 }
 
 Module& Module::train(bool on) {

@@ -83,6 +83,9 @@ class Module {
   /// by its name: inserting a layer changes no other layer's start, and order does not matter.
   void reset_parameters(const Rng& rng);
 
+  /// Called when this module's own parameters were drawn: sets what is derived from their values.
+  virtual void parameters_drawn() {}
+
   /// Training or evaluation behavior of this module and its children (BatchNorm, Dropout, spectral
   /// norm).
   Module& train(bool on = true);

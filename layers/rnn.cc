@@ -1,0 +1,233 @@
+#include "layers/rnn.h"
+
+#include <array>
+#include <cmath>
+
+#include "core/ops/arithmetic.h"
+#include "core/ops/matmul.h"
+#include "core/ops/movement.h"
+#include "core/ops/unary.h"
+
+namespace tapestry::nn {
+
+// Rules
+// ----------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+RecurrentState rnn_step(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
+                        const RecurrentState&) {
+  return {tanh(a[0] + b[0]), {}};
+}
+
+RecurrentState lstm_step(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
+                         const RecurrentState& before) {
+  const Tensor i = sigmoid(a[0] + b[0]), f = sigmoid(a[1] + b[1]);
+  const Tensor g = tanh(a[2] + b[2]), o = sigmoid(a[3] + b[3]);
+  const Tensor c = f * before.c + i * g;
+  return {o * tanh(c), c};
+}
+
+RecurrentState gru_step(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
+                        const RecurrentState& before) {
+  const Tensor r = sigmoid(a[0] + b[0]), z = sigmoid(a[1] + b[1]);
+  const Tensor n = tanh(a[2] + r * b[2]);
+  return {(1 - z) * n + z * before.h, {}};
+}
+
+constexpr std::array<Recurrence, 3> kRules{
+    {{"RNN", 1, false, rnn_step}, {"LSTM", 4, true, lstm_step}, {"GRU", 3, false, gru_step}}};
+
+void check_weights(std::string_view layer, int gates, const Tensor& w_ih, const Tensor& w_hh) {
+  if (w_ih.rank() != 2 || w_hh.rank() != 2 || w_hh.dim(0) != gates * w_hh.dim(1) ||
+      w_ih.dim(0) != w_hh.dim(0)) {
+    throw Error(layer, "its two weights must have {} rows for each hidden number", gates)
+        .shape("w_ih", w_ih, "(gates·hidden, in)")
+        .shape("w_hh", w_hh, "(gates·hidden, hidden)");
+  }
+}
+
+/// `x` is one step, (N, in), or a sequence of them.
+void check_input(std::string_view layer, const Tensor& x, int rank, std::int64_t in) {
+  if (x.rank() == rank && x.dim(-1) == in && x.dim(0) > 0) return;
+  throw Error(layer, "was made for inputs of {} features, in {} of at least one {}", in,
+              rank == 3 ? "sequences" : "batches", rank == 3 ? "step" : "sample")
+      .shape("input", x, rank == 3 ? "(T, N, in)" : "(N, in)");
+}
+
+Tensor given_or_zeros(std::string_view layer, std::string_view what, const Tensor& given,
+                      const Shape& shape) {
+  if (!given.defined()) return Tensor::zeros(shape);
+  if (!(given.shape() == shape)) {
+    throw Error(layer, "the state {} must have a row of {} numbers for each of {} samples", what,
+                shape[1], shape[0])
+        .shape(what, given, "(N, hidden)");
+  }
+  return given;
+}
+
+RecurrentState checked_state(std::string_view layer, const RecurrentState& state,
+                             std::int64_t samples, std::int64_t hidden, bool has_c) {
+  const Shape shape{samples, hidden};
+  return {given_or_zeros(layer, "h", state.h, shape),
+          has_c ? given_or_zeros(layer, "c", state.c, shape) : Tensor{}};
+}
+
+RecurrentState one_step(const Recurrence& rule, const Tensor& x, const RecurrentState& state,
+                        const RecurrentWeights& w) {
+  check_weights(rule.name, rule.gates, w.w_ih, w.w_hh);
+  check_input(rule.name, x, 2, w.w_ih.dim(1));
+  const RecurrentState before =
+      checked_state(rule.name, state, x.dim(0), w.w_hh.dim(1), rule.has_c);
+  return rule.step(chunk(linear(x, w.w_ih, w.b_ih), rule.gates, 1),
+                   chunk(linear(before.h, w.w_hh, w.b_hh), rule.gates, 1), before);
+}
+
+}  // namespace
+
+const Recurrence& recurrence(std::string_view name) {
+  for (const Recurrence& rule : kRules) {
+    if (rule.name == name) return rule;
+  }
+  throw Error("recurrence", "there is no recurrent layer \"{}\"", name).hint("use RNN, LSTM, GRU");
+}
+
+RecurrentState rnn_cell(const Tensor& x, const RecurrentState& state, const RecurrentWeights& w) {
+  return one_step(recurrence("RNN"), x, state, w);
+}
+RecurrentState lstm_cell(const Tensor& x, const RecurrentState& state, const RecurrentWeights& w) {
+  return one_step(recurrence("LSTM"), x, state, w);
+}
+RecurrentState gru_cell(const Tensor& x, const RecurrentState& state, const RecurrentWeights& w) {
+  return one_step(recurrence("GRU"), x, state, w);
+}
+
+RecurrentOutput run_sequence(const Recurrence& rule, const Tensor& x, const RecurrentWeights& w,
+                             const RecurrentState& first) {
+  check_weights(rule.name, rule.gates, w.w_ih, w.w_hh);
+  check_input(rule.name, x, 3, w.w_ih.dim(1));
+  RecurrentState state = checked_state(rule.name, first, x.dim(1), w.w_hh.dim(1), rule.has_c);
+  // What the inputs contribute does not depend on the state: one product for all steps.
+  const Tensor from_inputs = linear(x, w.w_ih, w.b_ih);
+  std::vector<Tensor> all;
+  for (std::int64_t t = 0; t < x.dim(0); ++t) {
+    state = rule.step(chunk(select(from_inputs, 0, t), rule.gates, 1),
+                      chunk(linear(state.h, w.w_hh, w.b_hh), rule.gates, 1), state);
+    all.push_back(state.h);
+  }
+  return {stack(all, 0), state};
+}
+
+// Layers
+// ---------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+void check_sizes(std::string_view layer, std::int64_t in, std::int64_t hidden) {
+  if (in < 1 || hidden < 1)
+    throw Error(layer, "needs at least one input and one hidden number, got {} and {}", in, hidden);
+}
+
+Start default_start(std::int64_t hidden) {
+  const Real bound = 1 / std::sqrt(static_cast<Real>(hidden));
+  return Start::uniform(-bound, bound);
+}
+
+std::string text(std::string_view kind, const RecurrentWeights& w) {
+  return format("{}({}, {}{})", kind, w.w_ih.dim(1), w.w_hh.dim(1),
+                w.b_ih.defined() ? "" : ", no bias");
+}
+
+}  // namespace
+
+RecurrentCell::RecurrentCell(const Recurrence& rule, std::int64_t in, std::int64_t hidden,
+                             const RecurrentOptions& options)
+    : rule_(&rule), kind_(std::string(rule.name) + "Cell") {
+  check_sizes(kind_, in, hidden);
+  const std::int64_t rows = rule.gates * hidden;
+  weights_.w_ih = parameter("weight_ih", {rows, in}, default_start(hidden));
+  weights_.w_hh = parameter("weight_hh", {rows, hidden}, default_start(hidden));
+  if (!options.bias) return;
+  weights_.b_ih = parameter("bias_ih", {rows}, default_start(hidden));
+  weights_.b_hh = parameter("bias_hh", {rows}, default_start(hidden));
+}
+
+std::string RecurrentCell::describe() const { return text(kind_, weights_); }
+
+RecurrentState RecurrentCell::operator()(const Tensor& x, const RecurrentState& state) {
+  const Context context(local_name(), kind());
+  require_values();
+  return one_step(*rule_, x, state, weights_);
+}
+
+RecurrentCell RNNCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+  return RecurrentCell(recurrence("RNN"), in, hidden, options);
+}
+RecurrentCell LSTMCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+  return RecurrentCell(recurrence("LSTM"), in, hidden, options);
+}
+RecurrentCell GRUCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+  return RecurrentCell(recurrence("GRU"), in, hidden, options);
+}
+
+Recurrent::Recurrent(const Recurrence& rule, std::int64_t in, std::int64_t hidden,
+                     const RecurrentOptions& options)
+    : rule_(&rule) {
+  check_sizes(rule.name, in, hidden);
+  const std::int64_t rows = rule.gates * hidden;
+  weights_.w_ih = parameter("weight_ih_l0", {rows, in}, default_start(hidden));
+  weights_.w_hh = parameter("weight_hh_l0", {rows, hidden}, default_start(hidden));
+  if (!options.bias) return;
+  weights_.b_ih = parameter("bias_ih_l0", {rows}, default_start(hidden));
+  weights_.b_hh = parameter("bias_hh_l0", {rows}, default_start(hidden));
+}
+
+std::string Recurrent::describe() const { return text(kind(), weights_); }
+
+Cost Recurrent::cost(const Shape& input, const Shape&) const {
+  return {input[0] * input[1] * (weights_.w_ih.size() + weights_.w_hh.size()), ""};
+}
+
+RecurrentOutput Recurrent::run(const Tensor& x, const RecurrentState& first) {
+  const Context context(local_name(), kind());
+  require_values();
+  return run_sequence(*rule_, x, weights_, first);
+}
+
+Recurrent RNN(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+  return Recurrent(recurrence("RNN"), in, hidden, options);
+}
+Recurrent LSTM(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+  return Recurrent(recurrence("LSTM"), in, hidden, options);
+}
+Recurrent GRU(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+  return Recurrent(recurrence("GRU"), in, hidden, options);
+}
+
+LayerNormLSTMCell::LayerNormLSTMCell(std::int64_t in, std::int64_t hidden) {
+  check_sizes(kind(), in, hidden);
+  w_ih_ = parameter("weight_ih", {4 * hidden, in}, default_start(hidden));
+  w_hh_ = parameter("weight_hh", {4 * hidden, hidden}, default_start(hidden));
+  bias_ = parameter("bias", {4 * hidden}, Start::constant(0));
+  // One shift, b, is enough for the sum of two norms.
+  norm_i_ = child("layernorm_i", LayerNorm({4 * hidden}, {.bias = false}));
+  norm_h_ = child("layernorm_h", LayerNorm({4 * hidden}, {.bias = false}));
+  norm_c_ = child("layernorm_c", LayerNorm({hidden}));
+}
+
+std::string LayerNormLSTMCell::describe() const {
+  return format("LayerNormLSTMCell({}, {})", w_ih_.dim(1), w_hh_.dim(1));
+}
+
+RecurrentState LayerNormLSTMCell::operator()(const Tensor& x, const RecurrentState& state) {
+  const Context context(local_name(), kind());
+  require_values();
+  check_input(kind(), x, 2, w_ih_.dim(1));
+  const RecurrentState before = checked_state(kind(), state, x.dim(0), w_hh_.dim(1), true);
+  const std::vector<Tensor> gates =
+      chunk(norm_i_(linear(x, w_ih_)) + norm_h_(linear(before.h, w_hh_)) + bias_, 4, 1);
+  const Tensor c = sigmoid(gates[1]) * before.c + sigmoid(gates[0]) * tanh(gates[2]);
+  return {sigmoid(gates[3]) * tanh(norm_c_(c)), c};
+}
+
+}  // namespace tapestry::nn
