@@ -127,6 +127,13 @@ void check_labels(std::string_view loss, const Tensor& rows, std::span<const std
   }
 }
 
+void check_smoothing(const CrossEntropyOptions& options) {
+  if (!(options.label_smoothing >= 0 && options.label_smoothing < 1)) {
+    throw Error("cross_entropy", "label_smoothing must be at least 0 and below 1, got {}",
+                options.label_smoothing);
+  }
+}
+
 }  // namespace
 
 Tensor nll_loss(const Tensor& log_probabilities, std::span<const std::int32_t> labels,
@@ -140,6 +147,7 @@ Tensor nll_loss(const Tensor& log_probabilities, std::span<const std::int32_t> l
 
 Tensor cross_entropy(const Tensor& logits, std::span<const std::int32_t> labels,
                      const CrossEntropyOptions& options) {
+  check_smoothing(options);
   const Tensor rows = class_rows("cross_entropy", logits);
   check_labels("cross_entropy", rows, labels, logits);
   const Tensor weights = row_weights("cross_entropy", labels, rows.dim(1), options);
@@ -159,6 +167,7 @@ Tensor cross_entropy(const Tensor& logits, std::span<const std::int32_t> labels,
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target,
                      const CrossEntropyOptions& options) {
+  check_smoothing(options);
   check_same("cross_entropy", logits, target);
   const Tensor rows = class_rows("cross_entropy", logits);
   Tensor goal = class_rows("cross_entropy", target);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "core/error.h"
 #include "core/kernels/optimizer.h"
@@ -46,6 +47,17 @@ Real* at(std::vector<Tensor>* tensors, std::size_t i, std::int64_t begin) {
 void check_rate(std::string_view optimizer, double lr) {
   if (!(lr >= 0) || !std::isfinite(lr))
     throw Error(optimizer, "the learning rate must be a finite number of at least 0, got {}", lr);
+}
+
+struct Setting {
+  std::string_view name;
+  double value;
+};
+void check_not_negative(std::string_view optimizer, std::initializer_list<Setting> settings) {
+  for (const Setting& setting : settings) {
+    if (!(setting.value >= 0))
+      throw Error(optimizer, "{} must be at least 0, got {}", setting.name, setting.value);
+  }
 }
 
 }  // namespace
@@ -150,6 +162,8 @@ void Optimizer::load_state(const std::vector<Named<Tensor>>& state) {
 
 SGD::SGD(std::vector<Tensor> parameters, const SGDOptions& options)
     : Optimizer(std::move(parameters), options.lr), options_(options) {
+  check_not_negative("SGD",
+                     {{"momentum", options.momentum}, {"weight_decay", options.weight_decay}});
   if (options.nesterov && (options.momentum <= 0 || options.dampening != 0))
     throw Error("SGD", "Nesterov momentum needs a momentum and no dampening");
   if (options.momentum != 0) buffer_ = &moments("momentum_buffer");
@@ -175,6 +189,7 @@ Adam::Adam(std::vector<Tensor> parameters, const AdamOptions& options)
     throw Error("Adam", "beta1 and beta2 must be at least 0 and below 1, got {} and {}",
                 options.beta1, options.beta2);
   }
+  check_not_negative("Adam", {{"eps", options.eps}, {"weight_decay", options.weight_decay}});
   if (options.amsgrad) largest_ = &moments("max_exp_avg_sq");
 }
 
@@ -195,6 +210,10 @@ RMSprop::RMSprop(std::vector<Tensor> parameters, const RMSpropOptions& options)
     : Optimizer(std::move(parameters), options.lr),
       options_(options),
       square_(&moments("square_avg")) {
+  check_not_negative("RMSprop", {{"alpha", options.alpha},
+                                 {"eps", options.eps},
+                                 {"momentum", options.momentum},
+                                 {"weight_decay", options.weight_decay}});
   if (options.centered) mean_ = &moments("grad_avg");
   if (options.momentum != 0) buffer_ = &moments("momentum_buffer");
 }
@@ -213,7 +232,12 @@ void RMSprop::update(std::size_t i, Real* parameter, const Real* gradient, std::
 Adagrad::Adagrad(std::vector<Tensor> parameters, const AdagradOptions& options)
     : Optimizer(std::move(parameters), options.lr),
       options_(options),
-      sum_(&moments("sum", static_cast<Real>(options.initial_accumulator))) {}
+      sum_(&moments("sum", static_cast<Real>(options.initial_accumulator))) {
+  check_not_negative("Adagrad", {{"lr_decay", options.lr_decay},
+                                 {"eps", options.eps},
+                                 {"initial_accumulator", options.initial_accumulator},
+                                 {"weight_decay", options.weight_decay}});
+}
 
 void Adagrad::update(std::size_t i, Real* parameter, const Real* gradient, std::int64_t begin,
                      std::int64_t count) {
@@ -245,6 +269,8 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSetting& setting,
 }
 
 double clip_grad_norm(std::vector<Tensor>& gradients, double max_norm, bool infinity_norm) {
+  if (!(max_norm >= 0))
+    throw Error("clip_grad_norm", "max_norm must be at least 0, got {}", max_norm);
   double total = 0;
   for (const Tensor& gradient : gradients) {
     for (const Real value : gradient.data()) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <string>
 
 #include "core/error.h"
 
@@ -19,8 +20,8 @@ double Schedule::rate(double base, std::int64_t step, std::int64_t total) const 
   const double share = std::min(1.0, static_cast<double>(step) / span);
   double value = base;
   if (type == "step") {
-    value =
-        base * std::pow(gamma, static_cast<double>(step / std::max<std::int64_t>(1, step_size)));
+    if (step_size < 1) throw Error("schedule", "step_size must be at least 1, got {}", step_size);
+    value = base * std::pow(gamma, static_cast<double>(step / step_size));
   } else if (type == "multistep") {
     const auto passed = std::count_if(milestones.begin(), milestones.end(),
                                       [&](double at) { return static_cast<double>(step) >= at; });
@@ -32,7 +33,9 @@ double Schedule::rate(double base, std::int64_t step, std::int64_t total) const 
   } else if (type == "linear") {
     value = base * (start_factor + (end_factor - start_factor) * share);
   } else if (type != "constant") {
-    throw Error("schedule", "there is no schedule \"{}\"", type);
+    std::string names;
+    for (const std::string& name : schedule_names()) names += (names.empty() ? "" : ", ") + name;
+    throw Error("schedule", "there is no schedule \"{}\"; there are {}", type, names);
   }
   if (step < warm_up) value *= static_cast<double>(step + 1) / static_cast<double>(warm_up + 1);
   return value;

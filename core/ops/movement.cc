@@ -364,8 +364,9 @@ std::vector<Tensor> chunk(const Tensor& x, int parts, int axis) {
 // ----------------------------------------------------------------------------------------------------------
 
 Tensor flip(const Tensor& x, const std::vector<int>& axes) {
+  if (axes.empty()) return x;
   Tensor y = x;
-  for (const int axis : axes) y = slice(y, axis, {.step = -1});
+  for (const int axis : normalize_axes("flip", x.shape(), axes)) y = slice(y, axis, {.step = -1});
   return y;
 }
 

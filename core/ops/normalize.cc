@@ -181,6 +181,7 @@ Grads fused(const Norm& norm, const Tensor& g, const Tensor& x, const Tensor& ga
 }
 
 void check(const Norm& norm, const Tensor& x, const NormalizeOptions& options) {
+  if (!(options.eps >= 0)) throw Error(norm.op, "eps must be at least 0, got {}", options.eps);
   if (norm.set.size() != x.size()) {
     throw Error(norm.op, "the sets cover {} elements, the input has {}", norm.set.size(), x.size())
         .shape("input", x);

@@ -23,9 +23,10 @@ SpectralWeight spectral_weight(const Tensor& weight, const Tensor& u, const Tens
                                const SpectralOptions& options) {
   std::vector<int> order(static_cast<std::size_t>(weight.rank()));
   std::iota(order.begin(), order.end(), 0);
-  order.erase(order.begin() + options.dim);
-  order.insert(order.begin(), options.dim);
-  const Tensor matrix = reshape(permute(weight, order), {weight.dim(options.dim), -1});
+  const int dim = weight.shape().axis_index(options.dim);
+  order.erase(order.begin() + dim);
+  order.insert(order.begin(), dim);
+  const Tensor matrix = reshape(permute(weight, order), {weight.dim(dim), -1});
   SpectralWeight made{{}, u.detach(), v.detach(), {}};
   {
     PauseRecording pause;

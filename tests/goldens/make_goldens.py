@@ -16,7 +16,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-FAMILIES = ["elementwise", "reduce", "movement", "linear", "norm", "loss", "recurrent", "optim", "penalty"]
+FAMILIES = ["elementwise", "reduce", "movement", "linear", "norm", "loss", "recurrent", "optim", "penalty",
+            "refused"]
 
 
 def main():
