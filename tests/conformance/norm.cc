@@ -5,13 +5,10 @@
 #include <memory>
 #include <string>
 
-#include "core/ops/arithmetic.h"
 #include "core/ops/conv.h"
 #include "core/ops/matmul.h"
-#include "core/ops/normalize.h"
-#include "core/ops/reduce.h"
+#include "layers/reparameterize.h"
 #include "tests/conformance/layer.h"
-#include "tests/conformance/spectral.h"
 #include "tests/conformance/table.h"
 
 namespace tapestry::conformance {
@@ -100,11 +97,11 @@ Result pixel_norm(const Call& c) {
 
 Result spectral_norm(const Call& c) {
   const bool train = c.text("mode", "train") != "eval";
-  const SpectralWeight made =
-      spectral_weight(c("weight", 0), c("u", 1), c("v", 2),
-                      {.dim = c.integer("dim", 0),
-                       .steps = train ? c.integer("n_power_iterations", 1) : 0,
-                       .eps = c.number("eps", 1e-12)});
+  const nn::SpectralWeight made =
+      nn::spectral_normalize(c("weight", 0), c("u", 1), c("v", 2),
+                             {.dim = c.integer("dim", 0),
+                              .iterations = train ? c.integer("n_power_iterations", 1) : 0,
+                              .eps = c.real("eps", 1e-12)});
   Result result(made.weight);
   result.add("aux.u", made.u);
   result.add("aux.v", made.v);
@@ -113,12 +110,7 @@ Result spectral_norm(const Call& c) {
 }
 
 Result weight_norm(const Call& c) {
-  const Tensor& v = c("v", 1);
-  Axes rest;
-  for (int axis = 0; axis < v.rank(); ++axis) {
-    if (axis != v.shape().axis_index(c.integer("dim", 0))) rest.push_back(axis);
-  }
-  const Tensor weight = c("g", 2) * v / norm(v, rest, {.keepdim = true});
+  const Tensor weight = nn::weight_norm(c("v", 1), c("g", 2), c.integer("dim", 0));
   const std::string layer = c.text("layer", "linear");
   if (layer == "linear") return linear(c("x", 0), weight);
   int padding = 0;  // "conv2d padding 1"
@@ -129,10 +121,7 @@ Result weight_norm(const Call& c) {
 }
 
 Result weight_standardization(const Call& c) {
-  const Tensor& weight = c("weight", 1);
-  const Tensor standard = normalize(weight, per_row(weight.shape(), weight.rank() - 1),
-                                    {.eps = eps(c), .allow_single = true});
-  return conv2d(c("x", 0), standard, c.optional("bias"),
+  return conv2d(c("x", 0), nn::weight_standardize(c("weight", 1), eps(c)), c.optional("bias"),
                 {.stride = c.pair("stride", 1),
                  .padding = c.pair("padding", 0),
                  .groups = c.integer("groups", 1)});

@@ -11,7 +11,7 @@
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
 #include "core/tape.h"
-#include "tests/conformance/spectral.h"
+#include "layers/reparameterize.h"
 #include "tests/conformance/table.h"
 
 namespace tapestry::conformance {
@@ -31,9 +31,9 @@ class Layer {
     if (type_ == "linear") return linear(x, tensor("weight"), tensor("bias"));
     if (type_ == "conv2d") return conv2d(x, tensor("weight"), tensor("bias"), geometry());
     if (type_ == "spectral_conv2d") {
-      const SpectralWeight w = spectral_weight(
-          tensor("weight"), tensor("u"), tensor("v"),
-          {.dim = 0, .steps = static_cast<int>(number("n_power_iterations", 1)), .eps = 1e-12});
+      const nn::SpectralWeight w =
+          nn::spectral_normalize(tensor("weight"), tensor("u"), tensor("v"),
+                                 {.iterations = static_cast<int>(number("n_power_iterations", 1))});
       return conv2d(x, w.weight, tensor("bias"), geometry());
     }
     if (type_ == "flatten") return flatten(x);
