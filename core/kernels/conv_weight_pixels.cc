@@ -60,7 +60,12 @@ class WeightPixels {
     const double row = outputs * columns * width * 0.62 / static_cast<double>(lanes_) +
                        outputs * (12 + 0.4 * width) +
                        planes * (12 + (st_.in_step_w == 1 ? 0.4 : 2) * width);
-    return static_cast<double>(st_.images * st_.groups * st_.rows) * row;
+    // Per weight: 5 cycles for loading and storing each block's sums, 15 for adding up the lanes.
+    const std::int64_t blocks =
+        st_.images * ceil_div(st_.rows, band_rows_) * ceil_div(depth_, kBlock);
+    const double weights = static_cast<double>(st_.groups) * outputs * columns;
+    return static_cast<double>(st_.images * st_.groups * st_.rows) * row +
+           weights * (15 + 5 * static_cast<double>(blocks));
   }
 
   void run(const Real* g, const Real* x, Real* dw) const {
