@@ -93,7 +93,7 @@ std::string scan_png(std::string_view bytes, const std::string& name) {
       palette_seen = true;
     } else if (type == "IDAT") {
       if (color == 3 && !palette_seen) throw damaged(name, "PNG", at, "the palette is missing");
-      data_seen = true;
+      data_seen = data_seen || length > 0;
     } else if (type == "tRNS") {
       const std::size_t wanted = color == 0 ? 2 : color == 2 ? 6 : 0;
       if (data_seen || (color == 3 ? length > 256 || !palette_seen : length != wanted))
@@ -110,7 +110,8 @@ std::string scan_png(std::string_view bytes, const std::string& name) {
       full.resize(768, '\0');
       const std::string body = "PLTE" + full;
       cleaned += big32_bytes(768) + body + big32_bytes(crc32(body));
-    } else if (type == "IHDR" || type == "IDAT" || type == "tRNS" || type == "IEND") {
+    } else if (type == "IHDR" || (type == "IDAT" && length > 0) || type == "tRNS" ||
+               type == "IEND") {  // stb copies an empty IDAT to no address
       cleaned += bytes.substr(at, length + kFrame);
     }
     if (type == "IEND") return cleaned;

@@ -120,6 +120,54 @@ TEST_CASE("json: what is not JSON, or dangerous, is refused with its line") {
   CHECK(has(parse_problem(std::string(2 << 20, ' ')), "1 MiB"));
 }
 
+TEST_CASE("json: hostile sizes cost no time and fill no screen") {
+  std::string keys = "{";
+  for (int i = 0; i < 90'000; ++i) keys += "\"" + std::to_string(i) + "\":1,\n";
+  keys.back() = ' ';
+  keys[keys.size() - 2] = '}';
+  const std::string text = problems_of(keys);  // each an unknown key; takes minutes if quadratic
+  CHECK(has(text, "and 89950 more\n90000 problems; nothing was run."));
+  CHECK(text.size() < 20'000);
+  CHECK(problems_of("{\"" + std::string(500'000, 'x') + "\": 1}").size() < 500);
+  CHECK(has(parse_problem("[" + std::string(1000, '"')), "c.json:1"));
+  CHECK(parse_problem("{\"a\": \"" + std::string(1000, 'x') + "\n\"}").size() < 400);
+  std::string path = "a";
+  for (int i = 0; i < 100'000; ++i) path += ".a";
+  Json root = Json::object();
+  CHECK_THROWS_AS(set_path(root, path, 1), Error);
+}
+
+TEST_CASE("json: what a terminal would obey or cannot show is made visible") {
+  CHECK(printable("plain Größe ∂") == "plain Größe ∂");
+  CHECK(printable("\x1b[2J\n\x7f") == "\\x1b[2J\\x0a\\x7f");
+  CHECK(printable("\xC2\x9B"
+                  "2J") == "\\x9b2J");
+  CHECK(printable("caf\xE9 \xF0\x9F") == "caf\\xe9 \\xf0\\x9f");
+  CHECK(printable(std::string(79, 'x') + "öy") == std::string(79, 'x') + "ö…");
+  for (const char* good : {"", "aé∂😀", "\xED\x9F\xBF", "\xF4\x8F\xBF\xBF"}) CHECK(is_utf8(good));
+  for (const char* bad : {"\x80", "\xC0\x80", "\xC3", "\xE0\x80\x80", "\xED\xA0\x80",
+                          "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "a\xE2\x82"}) {
+    CHECK(!is_utf8(bad));
+  }
+  CHECK(has(problems_of("{\"na\\u001bme\": 1}"), "unknown key \"na\\x1bme\""));
+}
+
+TEST_CASE("config: text and numbers that could not be used or written again are refused") {
+  CHECK(has(problems_of(R"({"name": "a\u0000b"})"), "without the character NUL"));
+  Outer outer;
+  Problems problems;
+  read_settings(Json::object({{"name", "caf\xE9"}}), outer, problems);
+  CHECK(problems.size() == 1);
+  struct Single {
+    float value = 1;
+  } single;
+  Problems more;
+  read_fields(parse_json(R"({"value": 1e39})", "t"), "", more,
+              [&](Fields& f) { f.number("value", single.value); });
+  CHECK(more.size() == 1);
+  CHECK(single.value == 1);
+}
+
 TEST_CASE("json: text round trips, floats stay readable") {
   const std::string text = R"({"a": [1, 2.5, -0.1], "b": {"c": "x\n\"y\"", "d": null}, "e": true})";
   const Json value = parse_json(text, "t");
