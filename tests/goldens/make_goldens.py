@@ -15,6 +15,7 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True  # the families are imported from the source tree
 sys.path.insert(0, str(HERE))
 FAMILIES = ["elementwise", "reduce", "movement", "linear", "norm", "loss", "recurrent", "optim", "penalty",
             "refused"]
