@@ -320,7 +320,7 @@ class WriteFields final : public Fields {
 // Schema
 // ---------------------------------------------------------------------------------------------------------------
 
-constexpr int kSchemaDepth = 8;  // blocks may hold blocks; deeper ones are only checked when read
+constexpr int kSchemaDepth = 5;  // blocks may hold blocks; deeper ones are only checked when read
 
 class SchemaFields final : public Fields {
  public:

@@ -1,9 +1,9 @@
 #include "examples/lab/metrics.h"
 
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <numbers>
+
+#include <doctest/doctest.h>
 
 #include "core/error.h"
 #include "core/ops/arithmetic.h"
@@ -27,22 +27,28 @@ TEST_CASE("symmetric_eigen: a matrix with known eigenvalues, and A·v = λ·v fo
   Rng rng(3);
   std::vector<double> a(n * n);
   for (int i = 0; i < n; ++i) {
-    for (int j = 0; j <= i; ++j) a[static_cast<std::size_t>(i * n + j)] = a[static_cast<std::size_t>(j * n + i)] = rng.normal();
+    for (int j = 0; j <= i; ++j)
+      a[static_cast<std::size_t>(i * n + j)] = a[static_cast<std::size_t>(j * n + i)] =
+          rng.normal();
   }
   const Eigen eigen = symmetric_eigen(a, n);
   for (int k = 0; k < n; ++k) {
     for (int i = 0; i < n; ++i) {
       double product = 0;
       for (int j = 0; j < n; ++j) {
-        product += a[static_cast<std::size_t>(i * n + j)] * eigen.vectors[static_cast<std::size_t>(j * n + k)];
+        product += a[static_cast<std::size_t>(i * n + j)] *
+                   eigen.vectors[static_cast<std::size_t>(j * n + k)];
       }
-      const double expected = eigen.values[static_cast<std::size_t>(k)] * eigen.vectors[static_cast<std::size_t>(i * n + k)];
+      const double expected = eigen.values[static_cast<std::size_t>(k)] *
+                              eigen.vectors[static_cast<std::size_t>(i * n + k)];
       CHECK(std::abs(product - expected) < 1e-10);
     }
   }
 }
 
-TEST_CASE("frechet_distance: zero for the same samples, and the closed form for shifted and scaled normals") {
+TEST_CASE(
+    "frechet_distance: zero for the same samples, and the closed form for shifted and scaled "
+    "normals") {
   Rng rng(1);
   const Tensor x = rng.normal({4000, 3});
   CHECK(std::abs(frechet_distance(x, x)) < 1e-8);
@@ -59,7 +65,8 @@ TEST_CASE("kernel_distance: near zero for one distribution, large for two") {
   CHECK(kernel_distance(a, b + 1) > 1);
 }
 
-TEST_CASE("neighborhood: identical distributions have density near 1 and coverage near 0.97 at k = 5") {
+TEST_CASE(
+    "neighborhood: identical distributions have density near 1 and coverage near 0.97 at k = 5") {
   Rng rng(4);
   const Tensor a = rng.normal({600, 8}), b = rng.normal({600, 8});
   const Neighborhood same = neighborhood(a, b, 5);
@@ -77,7 +84,8 @@ TEST_CASE("mode_coverage: known samples around known centers") {
   const ModeCoverage coverage = mode_coverage(samples, centers, 1);
   CHECK(coverage.covered == 2);
   CHECK(coverage.good_share == doctest::Approx(0.75));
-  CHECK(coverage.reverse_kl == doctest::Approx(2.0 / 3 * std::log(8.0 / 3) + 1.0 / 3 * std::log(4.0 / 3)));
+  CHECK(coverage.reverse_kl ==
+        doctest::Approx(2.0 / 3 * std::log(8.0 / 3) + 1.0 / 3 * std::log(4.0 / 3)));
   CHECK(std::isnan(mode_coverage(samples + 1000, centers, 1).reverse_kl));
 }
 
