@@ -1,5 +1,5 @@
-// The number type of every tensor. Choose it when configuring: -DTAPESTRY_REAL=double gives a build in which gradient
-// checks reach 1e-9 instead of 1e-3; everything else uses float.
+// The number type of every tensor. Choose it when configuring: -DTAPESTRY_REAL=double gives a build
+// in which gradient checks reach 1e-9 instead of 1e-3; everything else uses float.
 #ifndef TAPESTRY_CORE_REAL_H_
 #define TAPESTRY_CORE_REAL_H_
 
