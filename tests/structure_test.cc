@@ -229,6 +229,19 @@ TEST_CASE("structure: no paths of one machine, American spelling") {
   }
 }
 
+TEST_CASE("structure: core.h and layers.h are complete") {
+  // Made for ops, and for configs: not for programs.
+  const std::set<std::string> special = {"core/ops/pointwise.h", "layers/builder.h",
+                                         "layers/layers.h"};
+  const std::string core = read("core/core.h"), layers = read("layers/layers.h");
+  for (const std::string& file : code_files()) {
+    if (!is_header(file) || special.count(file) != 0) continue;
+    const std::string line = "#include \"" + file + "\"\n";
+    if (starts_with(file, "core/ops/")) CHECK_MESSAGE(core.find(line) != std::string::npos, file);
+    if (starts_with(file, "layers/")) CHECK_MESSAGE(layers.find(line) != std::string::npos, file);
+  }
+}
+
 TEST_CASE("structure: every op is tested and listed in docs/ops.md") {
   const std::regex declaration(
       R"(^(?:Tensor|std::vector<Tensor>|std::vector<std::int32_t>) (\w+)\()");

@@ -21,6 +21,7 @@ int main() {
     sgd.step(tape.gradient(loss, sgd.parameters()));
     losses.push_back(static_cast<double>(loss.item()));
   }
-  std::printf("loss %.3f, then %.3f, mean %.3f\n", losses[0], losses[1], lab::summarize(losses).mean);
+  std::printf("loss %.3f, then %.3f, mean %.3f\n", losses[0], losses[1],
+              lab::summarize(losses).mean);
   return losses[1] < losses[0] ? 0 : 1;
 }
