@@ -15,7 +15,7 @@ install(FILES ${PROJECT_BINARY_DIR}/tapestryConfig.cmake
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 # Data and configs that programs look for beside themselves.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/datasets/mini
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/datasets/mini ${PROJECT_SOURCE_DIR}/datasets/features
         DESTINATION ${CMAKE_INSTALL_DATADIR}/tapestry/datasets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples/configs
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/tapestry OPTIONAL)
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/tapestry)

@@ -34,6 +34,7 @@ function(tapestry_library name)
             DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tapestry/${folder}
             FILES_MATCHING PATTERN "*.h" PATTERN "*-inl.h" EXCLUDE
             # Folders without headers, which would be made empty.
-            PATTERN cmake EXCLUDE PATTERN configs EXCLUDE PATTERN mini EXCLUDE)
+            PATTERN cmake EXCLUDE PATTERN mini EXCLUDE PATTERN features EXCLUDE
+            PATTERN cache EXCLUDE)
   endif()
 endfunction()
