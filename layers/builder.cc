@@ -154,11 +154,8 @@ namespace {
 /// Adds blocks one by one, following the shape.
 class NetworkBuilder {
  public:
-  NetworkBuilder(const Shape& example, NormSetting norm, std::string path, Rng rng)
-      : network_(std::make_unique<Sequential>()),
-        norm_(std::move(norm)),
-        path_(std::move(path)),
-        rng_(rng) {
+  NetworkBuilder(const Shape& example, NormSetting norm, Rng rng)
+      : network_(std::make_unique<Sequential>()), norm_(std::move(norm)), rng_(rng) {
     std::vector<std::int64_t> extents{2};  // two examples: BatchNorm on vectors needs them
     extents.insert(extents.end(), example.begin(), example.end());
     sample_ = Tensor::zeros(Shape(extents));
@@ -229,7 +226,7 @@ class NetworkBuilder {
       if (sample_.rank() > 2) part.add(Flatten(), "flatten");
       part.add(Linear(sample_.size() / sample_.dim(0), width, {.bias = bias}), "linear");
     } else if (b.type == "residual") {
-      NetworkBuilder inner(example(), norm_, path + "/blocks", rng_.split("residual"));
+      NetworkBuilder inner(example(), norm_, rng_.split("residual"));
       for (std::size_t i = 0; i < b.blocks.size(); ++i)
         inner.add(b.blocks[i], path + "/blocks/" + std::to_string(i));
       part.add(Residual(inner.take()), "residual");
@@ -272,7 +269,6 @@ class NetworkBuilder {
 
   std::unique_ptr<Sequential> network_;
   NormSetting norm_;
-  std::string path_;
   Rng rng_;
   Tensor sample_;
 };
@@ -332,8 +328,7 @@ std::vector<BlockSetting> johnson_blocks(const NetworkSetting& s) {
 std::unique_ptr<Sequential> build_network(const NetworkSetting& setting, const Shape& example,
                                           const NormSetting& outer_norm, const std::string& path,
                                           Rng rng) {
-  NetworkBuilder builder(example, setting.norm.type == "inherit" ? outer_norm : setting.norm, path,
-                         rng);
+  NetworkBuilder builder(example, setting.norm.type == "inherit" ? outer_norm : setting.norm, rng);
   const std::vector<BlockSetting> blocks = setting.type == "mlp"       ? mlp_blocks(setting)
                                            : setting.type == "johnson" ? johnson_blocks(setting)
                                                                        : setting.blocks;
