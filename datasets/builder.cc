@@ -30,6 +30,7 @@ void describe(Fields& f, DataSetting& s) {
   }
   if (s.type == "image_folder") {
     f.integer("channels", s.channels, {.min = 1, .max = 3}, "1: grey, 3: RGB");
+    if (s.channels == 2) f.problem("channels", "must be 1 or 3, but is 2");
     f.choice("on_bad_image", s.on_bad_image, {"error", "skip"},
              "what to do with files that cannot be read");
   }
@@ -41,6 +42,8 @@ void describe(Fields& f, DataSetting& s) {
             "a border");
   f.numbers("range", s.range, 2, {.min = -1e3, .max = 1e3}, false,
             "pixel values of black and white");
+  if (s.range.size() == 2 && s.range[0] == s.range[1])
+    f.problem("range", "must be two different numbers: else all pictures are the same");
   f.number("flip", s.flip, {.min = 0, .max = 1}, "probability of a left-right flip while training");
 }
 
@@ -99,8 +102,9 @@ DataPair make_data(const DataSetting& s, const std::filesystem::path& base, cons
                                      .skip_bad = s.on_bad_image == "skip"};
     // With subfolders train and test these are the two sets; else every fifth picture is for
     // testing.
-    if (std::filesystem::is_directory(folder / "train") &&
-        std::filesystem::is_directory(folder / "test")) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(folder / "train", ignored) &&
+        std::filesystem::is_directory(folder / "test", ignored)) {
       return {adapted(image_folder(folder / "train", options), s),
               adapted(image_folder(folder / "test", options), s)};
     }
