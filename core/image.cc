@@ -321,7 +321,8 @@ std::string gunzip(std::string_view bytes, std::size_t size, const std::string& 
     throw Error(name, "claims to unpack to {} bytes, which its {} bytes cannot hold", size,
                 bytes.size());
   std::string out(size, '\0');
-  // The checksum behind the data goes in as well: stb gives up when it looks for 16 bits and fewer are left.
+  // The checksum behind the data goes in as well: stb gives up when it looks for 16 bits and fewer
+  // are left.
   const int done =
       stbi_zlib_decode_noheader_buffer(out.data(), static_cast<int>(size), bytes.data() + begin,
                                        static_cast<int>(bytes.size() - begin));

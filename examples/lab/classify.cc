@@ -107,7 +107,8 @@ class Classify final : public Task {
       throw Error("/model/network", "must end in one score for each of {} classes",
                   data_.train->classes())
           .shape("output", out)
-          .hint("end with {\"type\": \"linear\", \"width\": {}, \"norm\": \"none\"}", data_.train->classes());
+          .hint("end with {\"type\": \"linear\", \"width\": {}, \"norm\": \"none\"}",
+                data_.train->classes());
     }
     return network;
   }

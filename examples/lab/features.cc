@@ -17,8 +17,7 @@ FeatureNet::FeatureNet(const std::filesystem::path& file) {
   problems.throw_if_any();
   std::vector<std::int64_t> extents;
   const Json input = parse_json(checkpoint.text("input"), file.string());
-  for (const Json& extent : input.items())
-    extents.push_back(extent.integer());
+  for (const Json& extent : input.items()) extents.push_back(extent.integer());
   input_ = Shape(extents);
   nn::NormSetting none;
   none.type = "none";
