@@ -1,0 +1,169 @@
+// Recurrent layers: the rules by hand, sequences against cells, gradients, names.
+#include <cmath>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "core/ops/arithmetic.h"
+#include "core/ops/movement.h"
+#include "core/tape.h"
+#include "layers/rnn.h"
+#include "tests/layers/check_layer.h"
+
+namespace tapestry::testing {
+namespace {
+
+using namespace nn;
+
+constexpr double kRounding = kDouble ? 1e-13 : 1e-5;
+
+double sigma(double x) { return 1 / (1 + std::exp(-x)); }
+
+double at(const Tensor& x, std::size_t i) { return static_cast<double>(x.data()[i]); }
+
+/// One hidden number and one input: everything can be written down.
+struct Scalars {
+  explicit Scalars(int gates) : gates_(static_cast<std::size_t>(gates)) {
+    const Shape column{gates, 1};
+    weights = {Input(column).make(1), Input(column).make(2), Input({gates}).make(3),
+               Input({gates}).make(4)};
+  }
+  double a(std::size_t gate, double x) const {
+    return at(weights.w_ih, gate) * x + at(weights.b_ih, gate);
+  }
+  double b(std::size_t gate, double h) const {
+    return at(weights.w_hh, gate) * h + at(weights.b_hh, gate);
+  }
+  RecurrentWeights weights;
+  std::size_t gates_;
+};
+
+constexpr double kX = 0.7, kH = -0.4, kC = 0.9;
+const Tensor x1 = Tensor::full({1, 1}, Real(kX));
+const RecurrentState state1{Tensor::full({1, 1}, Real(kH)), Tensor::full({1, 1}, Real(kC))};
+
+/// h of a sequence, and the last state, next to each other: all of what can be differentiated.
+Tensor everything(const RecurrentOutput& out) {
+  std::vector<Tensor> parts{reshape(out.h, {-1}), reshape(out.last.h, {-1})};
+  if (out.last.c.defined()) parts.push_back(reshape(out.last.c, {-1}));
+  return concat(parts, 0);
+}
+
+}  // namespace
+
+TEST_CASE("recurrent rules: one hidden number by hand") {
+  {
+    const Scalars s(1);
+    CHECK(rnn_cell(x1, state1, s.weights).h.item() ==
+          doctest::Approx(std::tanh(s.a(0, kX) + s.b(0, kH))).epsilon(1e-5));
+  }
+  {
+    const Scalars s(4);
+    const auto gate = [&](std::size_t k) { return s.a(k, kX) + s.b(k, kH); };
+    const double c = sigma(gate(1)) * kC + sigma(gate(0)) * std::tanh(gate(2));
+    const RecurrentState after = lstm_cell(x1, state1, s.weights);
+    CHECK(after.c.item() == doctest::Approx(c).epsilon(1e-5));
+    CHECK(after.h.item() == doctest::Approx(sigma(gate(3)) * std::tanh(c)).epsilon(1e-5));
+  }
+  {
+    const Scalars s(3);
+    const double r = sigma(s.a(0, kX) + s.b(0, kH)), z = sigma(s.a(1, kX) + s.b(1, kH));
+    const double n = std::tanh(s.a(2, kX) + r * s.b(2, kH));
+    CHECK(gru_cell(x1, state1, s.weights).h.item() ==
+          doctest::Approx((1 - z) * n + z * kH).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("recurrent layers: gradient of every weight, input and initial state") {
+  const std::vector<std::string> names{"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"};
+  const std::vector<std::string> cell_names{"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
+  for (const char* name : {"RNN", "LSTM", "GRU"}) {
+    const Recurrence& rule = recurrence(name);
+    std::vector<Input> inputs{Input{3, 2, 2}, Input{2, 3}};
+    if (rule.has_c) inputs.emplace_back(Shape{2, 3});
+    const auto state = [](const std::vector<Tensor>& x) {
+      return RecurrentState{x[1], x.size() > 2 ? x[2] : Tensor{}};
+    };
+    check_layer(
+        name, [&] { return Recurrent(rule, 2, 3); }, inputs,
+        [&](Recurrent& layer, const std::vector<Tensor>& x) {
+          return everything(layer.run(x[0], state(x)));
+        },
+        {.names = names});
+    inputs[0] = Input{2, 2};
+    check_layer(
+        std::string(name) + " cell", [&] { return RecurrentCell(rule, 2, 3); }, inputs,
+        [&](RecurrentCell& cell, const std::vector<Tensor>& x) {
+          const RecurrentState after = cell(x[0], state(x));
+          return after.c.defined() ? concat({after.h, after.c}, 1) : after.h;
+        },
+        {.names = cell_names});
+    check_layer(std::string(name) + ", no bias",
+                [&] { return Recurrent(rule, 2, 3, {.bias = false}); }, Input{2, 2, 2},
+                {.names = {"weight_ih_l0", "weight_hh_l0"}});
+  }
+  check_layer(
+      "LayerNormLSTMCell", [] { return LayerNormLSTMCell(2, 3); },
+      std::vector<Input>{Input{2, 2}, Input{2, 3}, Input{2, 3}},
+      [](LayerNormLSTMCell& cell, const std::vector<Tensor>& x) {
+        const RecurrentState after = cell(x[0], {x[1], x[2]});
+        return concat({after.h, after.c}, 1);
+      },
+      {.names = {"weight_ih", "weight_hh", "bias", "layernorm_i.weight", "layernorm_h.weight",
+                 "layernorm_c.weight", "layernorm_c.bias"}});
+}
+
+TEST_CASE("recurrent layers: a sequence is its cell applied step by step") {
+  for (const char* name : {"RNN", "LSTM", "GRU"}) {
+    CAPTURE(name);
+    Recurrent layer(recurrence(name), 2, 3);
+    RecurrentCell cell(recurrence(name), 2, 3);
+    draw(layer, 1);
+    std::vector<Named<Tensor>> state = layer.state();
+    for (Named<Tensor>& entry : state) entry.name.resize(entry.name.size() - 3);  // without _l0
+    cell.load_state(state);
+    const Tensor x = Input({4, 2, 2}).make(1);
+    const RecurrentOutput out = layer.run(x);
+    RecurrentState now;
+    for (std::int64_t t = 0; t < 4; ++t) {
+      now = cell(select(x, 0, t), now);
+      CHECK(difference(select(out.h, 0, t), now.h) < kRounding);
+    }
+    CHECK(difference(out.last.h, now.h) < kRounding);
+    // In two halves, the state handed over.
+    const RecurrentOutput first = layer.run(slice(x, 0, {.end = 2}));
+    CHECK(difference(layer.run(slice(x, 0, {.start = 2}), first.last).last.h, now.h) < kRounding);
+  }
+}
+
+TEST_CASE("LayerNormLSTMCell: the gates do not see the scale of the input") {
+  LayerNormLSTMCell cell(3, 4);
+  draw(cell, 1);
+  const Tensor x = Input({2, 3}).make(1), h = Input({2, 4}).make(2);
+  CHECK(difference(cell(x * 100, {h, {}}).h, cell(x, {h, {}}).h) < 1e-2);  // eps shows a little
+  CHECK(difference(cell(x * Real(-1), {h, {}}).h, cell(x, {h, {}}).h) > 0.1);
+}
+
+TEST_CASE("recurrent layers: describe and refusals") {
+  CHECK(LSTM(3, 4).describe() == "LSTM(3, 4)");
+  CHECK(GRUCell(3, 4, {.bias = false}).describe() == "GRUCell(3, 4, no bias)");
+  CHECK(LSTM(3, 4).cost({5, 2, 3}, {5, 2, 4}).multiply_adds == 5 * 2 * 16 * (3 + 4));
+  Recurrent layer = GRU(3, 4);
+  draw(layer, 1);
+  CHECK(contains(error_text([&] { layer(Tensor::zeros({2, 3})); }), "(T, N, in)"));
+  CHECK(contains(error_text([&] { layer(Tensor::zeros({5, 2, 7})); }), "3 features"));
+  CHECK(contains(error_text([&] { layer(Tensor::zeros({0, 2, 3})); }), "at least one step"));
+  CHECK(contains(error_text([&] {
+                   layer.run(Tensor::zeros({5, 2, 3}), {Tensor::zeros({1, 4})});
+                 }),
+                 "4 numbers for each of 2 samples"));
+  CHECK(contains(
+      error_text([] {
+        lstm_cell(Tensor::zeros({1, 2}), {}, {Tensor::zeros({8, 2}), Tensor::zeros({8, 3})});
+      }),
+      "4 rows"));
+  CHECK(contains(error_text([] { RNN(0, 1); }), "got 0 and 1"));
+  CHECK(contains(error_text([] { recurrence("lstm"); }), "RNN, LSTM, GRU"));
+}
+
+}  // namespace tapestry::testing
