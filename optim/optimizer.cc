@@ -268,6 +268,19 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSetting& setting,
   return std::make_unique<Adam>(std::move(parameters), adam);
 }
 
+namespace {
+
+/// A new tensor: gradients may share their numbers, with each other or with what the caller keeps.
+template <class F>
+Tensor changed(const Tensor& gradient, F&& change) {
+  Tensor result = Tensor::empty(gradient.shape());
+  std::transform(gradient.data().begin(), gradient.data().end(), result.mutable_data().begin(),
+                 change);
+  return result;
+}
+
+}  // namespace
+
 double clip_grad_norm(std::vector<Tensor>& gradients, double max_norm, bool infinity_norm) {
   if (!(max_norm >= 0))
     throw Error("clip_grad_norm", "max_norm must be at least 0, got {}", max_norm);
@@ -282,16 +295,18 @@ double clip_grad_norm(std::vector<Tensor>& gradients, double max_norm, bool infi
   const double scale = max_norm / (total + 1e-6);
   if (scale < 1) {
     for (Tensor& gradient : gradients) {
-      for (Real& value : gradient.mutable_data()) value = static_cast<Real>(value * scale);
+      gradient = changed(gradient, [&](Real value) { return static_cast<Real>(value * scale); });
     }
   }
   return total;
 }
 
 void clip_grad_value(std::vector<Tensor>& gradients, double limit) {
+  if (!(limit >= 0)) throw Error("clip_grad_value", "the limit must be at least 0, got {}", limit);
   for (Tensor& gradient : gradients) {
-    for (Real& value : gradient.mutable_data())
-      value = std::clamp(value, static_cast<Real>(-limit), static_cast<Real>(limit));
+    gradient = changed(gradient, [bound = static_cast<Real>(limit)](Real value) {
+      return std::clamp(value, -bound, bound);
+    });
   }
 }
 

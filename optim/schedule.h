@@ -17,7 +17,7 @@ namespace tapestry::optim {
 struct Schedule {
   std::string type = "constant";
   std::int64_t step_size = 1000;
-  std::vector<double> milestones;
+  std::vector<double> milestones = {};
   double gamma = 0.1;
   double minimum = 0;
   double start_factor = 1, end_factor = 0;
