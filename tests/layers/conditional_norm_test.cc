@@ -98,6 +98,31 @@ TEST_CASE("adain: the result has the style's statistics") {
   CHECK(difference(adain(x, x), x) < kRounding);
 }
 
+TEST_CASE("StyleNorm: the style vector gives 1 + a, and b") {
+  StyleNorm norm(4, 2);
+  draw(norm, 1);
+  const Tensor x = kImage.make(1), style = Input({3, 2}).make(2);
+  const auto p = norm.parameters();
+  const Tensor plain = normalize(x, per_instance(x.shape()), {}), y = norm(x, style);
+  for (std::size_t i = 0; i < y.data().size(); ++i) {
+    const std::size_t n = i / 24, c = i / 6 % 4;
+    const auto affine = [&](std::size_t row) {
+      return p[0].data()[2 * row] * style.data()[2 * n] +
+             p[0].data()[2 * row + 1] * style.data()[2 * n + 1] + p[1].data()[row];
+    };
+    const Real wanted = (1 + affine(c)) * plain.data()[i] + affine(4 + c);
+    CHECK(y.data()[i] == doctest::Approx(static_cast<double>(wanted)).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("BatchInstanceNorm: computes its function in training") {
+  BatchInstanceNorm norm(4);
+  draw(norm, 1);
+  const Tensor x = kImage.make(1);
+  const auto p = norm.parameters();
+  CHECK(difference(norm(x), batch_instance_norm(x, p[2], p[0], p[1])) < kRounding);
+}
+
 TEST_CASE("mixtures: the ends are the norms they mix") {
   const Tensor x = kImage.make(1), one = Tensor::ones({4}), zero = Tensor::zeros({4});
   const Tensor batch = normalize(x, per_channel(x.shape()), {});

@@ -144,6 +144,41 @@ TEST_CASE("LayerNormLSTMCell: the gates do not see the scale of the input") {
   CHECK(difference(cell(x * Real(-1), {h, {}}).h, cell(x, {h, {}}).h) > 0.1);
 }
 
+TEST_CASE("LayerNormLSTMCell: by hand") {
+  LayerNormLSTMCell cell(1, 2);
+  draw(cell, 4);
+  const auto p = cell.parameters();
+  const Tensor x = Input({1, 1}).make(1), h = Input({1, 2}).make(2), c = Input({1, 2}).make(3);
+  using Numbers = std::vector<double>;
+  const auto normalized = [](Numbers a) {
+    double mean = 0, variance = 0;
+    const double n = static_cast<double>(a.size());
+    for (const double value : a) mean += value / n;
+    for (const double value : a) variance += (value - mean) * (value - mean) / n;
+    for (double& value : a) value = (value - mean) / std::sqrt(variance + 1e-5);
+    return a;
+  };
+  Numbers from_x(8), from_h(8), gates(8);
+  for (std::size_t k = 0; k < 8; ++k) {
+    from_x[k] = at(p[0], k) * at(x, 0);
+    from_h[k] = at(p[1], 2 * k) * at(h, 0) + at(p[1], 2 * k + 1) * at(h, 1);
+  }
+  from_x = normalized(from_x);
+  from_h = normalized(from_h);
+  for (std::size_t k = 0; k < 8; ++k)
+    gates[k] = at(p[3], k) * from_x[k] + at(p[4], k) * from_h[k] + at(p[2], k);
+  Numbers new_c(2);
+  for (std::size_t k = 0; k < 2; ++k)
+    new_c[k] = sigma(gates[2 + k]) * at(c, k) + sigma(gates[k]) * std::tanh(gates[4 + k]);
+  const Numbers shown = normalized(new_c);
+  const RecurrentState after = cell(x, {h, c});
+  for (std::size_t k = 0; k < 2; ++k) {
+    CHECK(at(after.c, k) == doctest::Approx(new_c[k]).epsilon(1e-4));
+    const double inside = at(p[5], k) * shown[k] + at(p[6], k);
+    CHECK(at(after.h, k) == doctest::Approx(sigma(gates[6 + k]) * std::tanh(inside)).epsilon(1e-4));
+  }
+}
+
 TEST_CASE("recurrent layers: describe and refusals") {
   CHECK(LSTM(3, 4).describe() == "LSTM(3, 4)");
   CHECK(GRUCell(3, 4, {.bias = false}).describe() == "GRUCell(3, 4, no bias)");
