@@ -76,6 +76,27 @@ TEST_CASE("build_network: a norm is inherited, the nearest one wins, and takes t
   CHECK(has(names(setting, {1, 12, 12}, "none"), "0.conv.bias"));
 }
 
+TEST_CASE("build_network: computed weights") {
+  BlockSetting conv = block("conv", 4), linear = block("linear", 3);
+  conv.reparameterize = "spectral_norm";
+  linear.reparameterize = "weight_norm";
+  const auto net =
+      build_network(blocks({conv, linear}), {1, 6, 6}, {.type = "none"}, "/model", Rng(1));
+  CHECK(names_of(net->state()) ==
+        std::vector<std::string>{"0.conv.bias", "0.conv.parametrizations.weight.original",
+                                 "0.conv.parametrizations.weight.0._u",
+                                 "0.conv.parametrizations.weight.0._v", "1.linear.bias",
+                                 "1.linear.parametrizations.weight.original0",
+                                 "1.linear.parametrizations.weight.original1"});
+  CHECK(output_shape(*net, {1, 6, 6}) == Shape{3});
+  linear.reparameterize = "spectral";
+  const std::string text = error_text([&] {
+    build_network(blocks({conv, linear}), {1, 6, 6}, {.type = "none"}, "/model", Rng(1));
+  });
+  CHECK(contains(text, "/model/blocks/1"));
+  CHECK(contains(text, "spectral_norm"));
+}
+
 TEST_CASE("build_network: residual blocks pass the norm on") {
   BlockSetting inside = block("conv", 4);
   inside.padding = {1, 1};

@@ -10,6 +10,7 @@
 #include "core/ops/index.h"
 #include "core/ops/movement.h"
 #include "core/ops/reduce.h"
+#include "core/ops/unary.h"
 #include "core/tape.h"
 #include "tests/layers/check_layer.h"
 
@@ -95,6 +96,16 @@ TEST_CASE("adain: the result has the style's statistics") {
   const Tensor u = adain(x, style, {.eps = Real(1e-9), .unbiased = true});
   CHECK(difference(var(u, {2, 3}), var(style, {2, 3})) < 1e-5);
   CHECK(difference(adain(x, style, {.alpha = 0}), x) < kRounding);
+  // A large eps shows where it stands: inside both roots, beside the variance that was asked for.
+  for (const bool unbiased : {false, true}) {
+    const auto sigma = [&](T image) {
+      return sqrt(var(image, {2, 3}, {.unbiased = unbiased, .keepdim = true}) + Real(0.5));
+    };
+    const Tensor wanted = (x - mean(x, {2, 3}, {.keepdim = true})) / sigma(x) * sigma(style) +
+                          mean(style, {2, 3}, {.keepdim = true});
+    CHECK(difference(adain(x, style, {.eps = Real(0.5), .unbiased = unbiased}), wanted) <
+          kRounding);
+  }
   CHECK(difference(adain(x, x), x) < kRounding);
 }
 

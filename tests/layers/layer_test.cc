@@ -158,6 +158,14 @@ TEST_CASE("Module: load_state lists everything that does not fit, and changes no
   CHECK(hash(net.parameters()) == before);
 }
 
+TEST_CASE("Module: a name is given once") {
+  Sequential net;
+  net.add(Linear(4, 3), "1");
+  CHECK(contains(error_text([&] { net.add(Linear(3, 2)); }), "part named \"1\" already"));
+  CHECK(net.size() == 1);  // as before
+  CHECK(net.children().size() == 1);
+}
+
 TEST_CASE("Module: names, paths, and what a Probe and a summary see") {
   Sequential net;
   net.add(Conv2d(1, 4, {.padding = 1}), "conv");

@@ -144,6 +144,13 @@ TEST_CASE("BatchNorm: without momentum and when recalibrated, the plain average"
   });
   CHECK(net.state()[2].value.item() == doctest::Approx(3.5));
   CHECK(net.state()[3].value.item() == doctest::Approx(5));
+  // A pass that fails ends it: evaluation tracks nothing afterwards.
+  CHECK(contains(error_text([&] { recalibrate(net, [&] {
+                                    net(Tensor::zeros({2, 3}));
+                                  }); }),
+                 "1 channels"));
+  net(a);
+  CHECK(net.state()[4].value.item() == 0);
   set_batch_norm_evaluation(net, EvalStatistics::kBatch);
   CHECK(net(a).data()[1] == doctest::Approx(1).epsilon(1e-4));
 }

@@ -112,6 +112,18 @@ TEST_CASE(
   CHECK(check.sigma.item() == doctest::Approx(1).epsilon(1e-3));
 }
 
+TEST_CASE("spectral norm layer: a pass in evaluation keeps its gradient when training goes on") {
+  ReparameterizedLinear layer(6, 5);
+  layer.reset_parameters(Rng(1));
+  const Tensor x = Input({3, 6}).make(1);
+  Tape tape;
+  layer.eval();
+  const Tensor y = layer(x);
+  layer.train();
+  layer(x);  // moves u and v
+  CHECK(tape.gradient(sum(y), layer.parameters()).size() == 2);
+}
+
 TEST_CASE("weight norm: lengths are g, and g starts as the length of v") {
   const Tensor v = Input({3, 2, 2, 2}).make(1), g = Tensor::from({1, 2, 3}, {3, 1, 1, 1});
   const Tensor w = weight_norm(v, g);

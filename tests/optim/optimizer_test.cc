@@ -1,6 +1,7 @@
 // Each optimizer against the published formula, written once more for one number in double.
 #include "optim/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
