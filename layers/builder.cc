@@ -5,6 +5,7 @@
 #include "core/tape.h"
 #include "layers/conv.h"
 #include "layers/linear.h"
+#include "layers/reparameterize.h"
 
 namespace tapestry::nn {
 namespace {
@@ -40,6 +41,14 @@ const std::vector<std::string>& block_names() {
 
 Pair pair(const std::vector<double>& values) {
   return {static_cast<int>(values[0]), static_cast<int>(values[1])};
+}
+
+WeightRule weight_rule(const std::string& name) {
+  if (name == "spectral_norm") return WeightRule::kSpectral;
+  if (name == "weight_norm") return WeightRule::kNorm;
+  if (name == "weight_standardization") return WeightRule::kStandard;
+  throw Error("reparameterize", "there is no rule \"{}\"", name)
+      .hint("use none, spectral_norm, weight_norm or weight_standardization");
 }
 
 }  // namespace
@@ -101,6 +110,10 @@ void describe(Fields& f, BlockSetting& s) {
   if (conv)
     f.choice("padding_mode", s.padding_mode, {"zeros", "reflect", "replicate", "circular"},
              "what the border holds");
+  if (conv || linear)
+    f.choice("reparameterize", s.reparameterize,
+             {"none", "spectral_norm", "weight_norm", "weight_standardization"},
+             "what the weight is put through in each pass");
   if (conv || transpose || linear)
     f.choice("bias", s.bias, {"auto", "yes", "no"},
              "auto: none where a norm would take it out again");
@@ -202,15 +215,19 @@ class NetworkBuilder {
     const bool bias = b.bias == "yes" || (b.bias == "auto" && !cancels_bias(norm));
     std::int64_t width = b.width;
     if (b.type == "conv") {
-      part.add(Conv2d(channels(), width,
-                      {.kernel = pair(b.kernel),
-                       .stride = pair(b.stride),
-                       .padding = pair(b.padding),
-                       .dilation = pair(b.dilation),
-                       .groups = static_cast<int>(b.groups),
-                       .bias = bias,
-                       .padding_mode = pad_mode(b.padding_mode)}),
-               "conv");
+      const Conv2dOptions options{.kernel = pair(b.kernel),
+                                  .stride = pair(b.stride),
+                                  .padding = pair(b.padding),
+                                  .dilation = pair(b.dilation),
+                                  .groups = static_cast<int>(b.groups),
+                                  .bias = bias,
+                                  .padding_mode = pad_mode(b.padding_mode)};
+      if (b.reparameterize == "none") {
+        part.add(Conv2d(channels(), width, options), "conv");
+      } else {
+        const WeightRule rule = weight_rule(b.reparameterize);
+        part.add(ReparameterizedConv2d(channels(), width, {.rule = rule, .conv = options}), "conv");
+      }
     } else if (b.type == "conv_transpose") {
       if (sample_.rank() == 2) part.add(Unflatten({channels(), 1, 1}), "image");
       part.add(ConvTranspose2d(channels(), width,
@@ -224,7 +241,13 @@ class NetworkBuilder {
                "conv");
     } else if (b.type == "linear") {
       if (sample_.rank() > 2) part.add(Flatten(), "flatten");
-      part.add(Linear(sample_.size() / sample_.dim(0), width, {.bias = bias}), "linear");
+      const std::int64_t features = sample_.size() / sample_.dim(0);
+      if (b.reparameterize == "none") {
+        part.add(Linear(features, width, {.bias = bias}), "linear");
+      } else {
+        const WeightRule rule = weight_rule(b.reparameterize);
+        part.add(ReparameterizedLinear(features, width, {.rule = rule, .bias = bias}), "linear");
+      }
     } else if (b.type == "residual") {
       NetworkBuilder inner(example(), norm_, rng_.split("residual"));
       for (std::size_t i = 0; i < b.blocks.size(); ++i)

@@ -40,6 +40,7 @@ struct BlockSetting {
   std::int64_t groups = 1;
   std::string bias = "auto";  // auto: none where a norm takes it out again
   std::string padding_mode = "zeros";
+  std::string reparameterize = "none";  // conv, linear: how the weight is computed, see WeightRule
   NormChoice norm;
   ActivationSetting activation;
   std::int64_t factor = 2;

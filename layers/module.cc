@@ -133,12 +133,14 @@ Module& Module::set_name(std::string name) {
 
 Tensor Module::parameter(std::string name, const Shape& shape, Start start) {
   Tensor value = Tensor::full(shape, std::numeric_limits<Real>::quiet_NaN());
+  require_new_name(name);
   value.set_requires_grad().set_name(name);
   parameters_.push_back({std::move(name), value, start});
   return value;
 }
 
 Tensor Module::buffer(std::string name, Tensor value) {
+  require_new_name(name);
   value.set_name(name);
   buffers_.push_back({std::move(name), value});
   return value;
@@ -154,7 +156,20 @@ void Module::require_values() const {
   }
 }
 
+void Module::require_new_name(const std::string& name) const {
+  const auto taken = [&](const auto& entry) { return entry.name == name; };
+  if (std::any_of(parameters_.begin(), parameters_.end(), taken) ||
+      std::any_of(buffers_.begin(), buffers_.end(), taken) ||
+      std::any_of(children_.begin(), children_.end(),
+                  [&](const auto& child) { return child.first == name; })) {
+    // Not kind(): constructors register, and a base class's has none yet.
+    throw Error("module", "there is a part named \"{}\" already", name)
+        .hint("names make the saved state and the random streams; give each part its own");
+  }
+}
+
 void Module::adopt_module(std::string name, std::shared_ptr<Module> module) {
+  require_new_name(name);
   module->name_ = name;
   // Tensors are called by their full path below the outermost module adopted so far.
   for (Named<Tensor>& entry : module->state()) entry.value.set_name(name + "." + entry.name);

@@ -114,7 +114,7 @@ class Module {
   Tensor parameter(std::string name, const Shape& shape, Start start);
   /// Registers a tensor that is saved but not trained.
   Tensor buffer(std::string name, Tensor value);
-  /// Registers a submodule.
+  /// Registers a submodule. Throws Error, as for parameters and buffers, when the name is taken.
   template <class M>
   Child<M> child(std::string name, M module) {
     return adopt<M>(std::move(name), std::make_shared<M>(std::move(module)));
@@ -134,6 +134,7 @@ class Module {
     Start start;
   };
   void adopt_module(std::string name, std::shared_ptr<Module> module);
+  void require_new_name(const std::string& name) const;
   template <class F>
   void visit(const std::string& prefix, F&& each) const;
 

@@ -133,10 +133,18 @@ void recalibrate(Module& module, const std::function<void()>& run) {
   for (const auto& [name, part] : module.modules()) {
     if (auto* norm = dynamic_cast<BatchNorm*>(part)) norms.push_back(norm);
   }
-  for (BatchNorm* norm : norms) norm->recalibrating(true);
+  struct Recalibrating {  // ends when run() throws, too: evaluation must not track
+    explicit Recalibrating(const std::vector<BatchNorm*>& all) : norms(all) {
+      for (BatchNorm* norm : norms) norm->recalibrating(true);
+    }
+    ~Recalibrating() {
+      for (BatchNorm* norm : norms) norm->recalibrating(false);
+    }
+    const std::vector<BatchNorm*>& norms;
+  };
+  const Recalibrating recalibrating(norms);
   const PauseRecording pause;
   run();
-  for (BatchNorm* norm : norms) norm->recalibrating(false);
 }
 
 // Layer

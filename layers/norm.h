@@ -203,8 +203,7 @@ class PixelNorm final : public UnaryModule {
 /// A normalizer by name, as configs choose it.
 struct NormSetting {
   std::string type = "batch";  // none, batch, layer, group, instance, rms, pixel
-  std::int64_t groups =
-      8;  // group; lowered to the largest divisor of the channels where it does not divide them
+  std::int64_t groups = 8;     // group; lowered to its greatest common divisor with the channels
   bool affine = true;
   double eps = 1e-5;
   double momentum = 0.1;  // batch

@@ -38,8 +38,9 @@ class Sequential : public UnaryModule {
   template <class M>
   Child<M> add_shared(std::shared_ptr<M> layer, std::string name = "") {
     if (name.empty()) name = std::to_string(layers_.size());
-    layers_.push_back(layer);
-    return adopt<M>(std::move(name), std::move(layer));
+    const Child<M> added = adopt<M>(std::move(name), layer);
+    layers_.push_back(std::move(layer));
+    return added;
   }
   std::size_t size() const { return layers_.size(); }
   std::string_view kind() const override { return "Sequential"; }
