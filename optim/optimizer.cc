@@ -77,6 +77,7 @@ std::vector<Tensor>& Optimizer::moments(std::string name, Real start) {
 }
 
 void Optimizer::step(std::span<const Tensor> gradients) {
+  check_rate("optimizer.step", lr);  // a schedule may have written it
   if (gradients.size() != parameters_.size()) {
     throw Error("optimizer.step", "{} gradients for {} parameters", gradients.size(),
                 parameters_.size())
@@ -263,6 +264,10 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSetting& setting,
     return std::make_unique<RMSprop>(std::move(parameters), setting.rmsprop);
   if (setting.type == "adagrad")
     return std::make_unique<Adagrad>(std::move(parameters), setting.adagrad);
+  if (setting.type != "adam" && setting.type != "adamw") {
+    throw Error("optimizer", "there is no optimizer \"{}\"", setting.type)
+        .hint("use sgd, adam, adamw, rmsprop or adagrad");
+  }
   AdamOptions adam = setting.adam;
   adam.decoupled = setting.type == "adamw";
   return std::make_unique<Adam>(std::move(parameters), adam);
@@ -312,6 +317,8 @@ void clip_grad_value(std::vector<Tensor>& gradients, double limit) {
 
 WeightAverage::WeightAverage(std::vector<Tensor> parameters, double decay)
     : parameters_(std::move(parameters)), decay_(decay) {
+  if (!(decay >= 0 && decay <= 1))
+    throw Error("WeightAverage", "the decay must be between 0 and 1, got {}", decay);
   for (const Tensor& parameter : parameters_) averages_.push_back(parameter.clone());
 }
 

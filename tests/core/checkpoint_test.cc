@@ -187,10 +187,10 @@ TEST_CASE("checkpoint: whatever is wrong with a file is told, before memory is t
       {raw("{\"a\\u001b[2J\":5}"), "tensor \"a\\x1b[2J\""},
       {raw("{\"a\":" + std::string(100'000, '[')), "a list where none belongs"},
   };
-  for (const auto& [bytes, message] : cases) {
-    const std::string error = error_of([&, &data = bytes] { parse_checkpoint(data, "f.st"); });
-    INFO("wanted: " << message << "\n   got: " << error);
-    CHECK(contains(error, message));
+  for (const auto& item : cases) {
+    const std::string error = error_of([&] { parse_checkpoint(item.bytes, "f.st"); });
+    INFO("wanted: " << item.message << "\n   got: " << error);
+    CHECK(contains(error, item.message));
     CHECK(error.starts_with("f.st: "));
   }
 }

@@ -257,10 +257,10 @@ TEST_CASE("image: what is no intact picture is refused with its name and the rea
       {with(bmp, 10, "\xFF\xFF\xFF\xFF"), "its pixels begin outside the file"},
       {make_bmp(4, 4, 8, black), "its palette has an impossible length"},
   };
-  for (const auto& [bytes, message] : cases) {
-    const std::string error = refusal(bytes);
-    INFO("wanted: " << message << "\n   got: " << error);
-    CHECK(contains(error, message));
+  for (const auto& item : cases) {
+    const std::string error = refusal(item.bytes);
+    INFO("wanted: " << item.message << "\n   got: " << error);
+    CHECK(contains(error, item.message));
     CHECK(error.starts_with("x.img: "));
   }
   // None of it because the intact ones would be refused as well.

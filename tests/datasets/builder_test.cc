@@ -49,12 +49,12 @@ TEST_CASE("data settings: every kind that needs no file can be made") {
       {R"({"type": "scenes", "count": 10, "size": 16})", {3, 16, 16}, 1},
       {R"({"type": "textures", "count": 10, "size": 16})", {3, 16, 16}, 4},
   };
-  for (const auto& [json, shape, classes] : cases) {
-    INFO(json);
-    const data::DataPair pair = build(json);
-    CHECK(pair.train->shape() == shape);
-    CHECK(pair.test->shape() == shape);
-    CHECK(pair.train->classes() == classes);
+  for (const auto& item : cases) {
+    INFO(item.json);
+    const data::DataPair pair = build(item.json);
+    CHECK(pair.train->shape() == item.shape);
+    CHECK(pair.test->shape() == item.shape);
+    CHECK(pair.train->classes() == item.classes);
     CHECK(pair.train->get(0).image.data()[0] >= -5);
     CHECK(!pair.train->describe().empty());
   }

@@ -83,11 +83,11 @@ TEST_CASE("idx: faults are told with file, place, found and expected") {
       {images, idx({3}, "abc"), "labels: has 3 labels, "},
       {images, idx({2}, "\3\x0A"), "labels: label 10 at index 1 is outside 0 … 9"},
   };
-  for (const auto& [image_bytes, label_bytes, message] : cases) {
-    const auto a = folder.write("images", image_bytes), b = folder.write("labels", label_bytes);
+  for (const auto& item : cases) {
+    const auto a = folder.write("images", item.images), b = folder.write("labels", item.labels);
     const std::string error = error_of([&] { data::read_idx(a, b); });
-    INFO("wanted: " << message << "\n   got: " << error);
-    CHECK(contains(error, message));
+    INFO("wanted: " << item.message << "\n   got: " << error);
+    CHECK(contains(error, item.message));
   }
   const auto missing = folder.path() / "no.gz";
   CHECK(contains(error_of([&] { data::read_idx(missing, missing); }),

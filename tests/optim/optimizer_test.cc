@@ -189,6 +189,9 @@ TEST_CASE("optimizers: refusals change nothing") {
     CHECK(contains(refusal({Tensor::ones({2}), Tensor::from({0, bad, 0}, {3})}),
                    "the gradient of a.bias is not finite at step 1"));
   CHECK(hash(parameters) == before);
+  adam.lr = std::numeric_limits<double>::quiet_NaN();
+  CHECK(contains(refusal({Tensor::ones({2}), Tensor::ones({3})}), "learning rate"));
+  CHECK(hash(parameters) == before);
   CHECK(adam.steps() == 0);
 
   CHECK(contains(error_text([&] { SGD(parameters, {.lr = -1}); }), "-1"));
@@ -206,6 +209,8 @@ TEST_CASE("make_optimizer: by name") {
     setting.type = type;
     CHECK(make_optimizer(setting, start())->lr == setting.lr());
   }
+  setting.type = "adamm";
+  CHECK(contains(error_text([&] { make_optimizer(setting, start()); }), "\"adamm\""));
 }
 
 TEST_CASE("clipping: by norm, by largest number, by value") {
@@ -258,6 +263,7 @@ TEST_CASE("WeightAverage: formula, swap, resume") {
   CHECK(parameters[0].data()[2] == doctest::Approx(3));
   average.swap();
   CHECK(parameters[0].data()[2] == 6);
+  CHECK(contains(error_text([&] { WeightAverage(parameters, 1.5); }), "got 1.5"));
   WeightAverage resumed(parameters, 0.75);
   resumed.load_state(average.state());
   resumed.swap();
