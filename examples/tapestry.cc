@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <new>
 #include <string>
 #include <vector>
@@ -374,18 +375,21 @@ int run(int argc, char** argv) {
       app.add_subcommand("report", "write the report of runs or comparisons again");
   report_command->add_option("RUN", a.runs, "folders")->required();
   report_command->add_option("--to", a.to, "HTML file (default: report.html in the folder)");
-  BenchOptions bench_options;
+  BenchOptions timed;
   CLI::App* bench_command =
       app.add_subcommand("bench", "time ops and training steps on this machine");
-  bench_command->add_option(
-      "WHAT", bench_options.what,
-      "gemm, conv2d, conv_transpose2d, norm, elementwise, or a step; all when left out");
-  for (auto& [name, value] : bench_options.sizes)
-    bench_command->add_option("--" + name, value)->check(CLI::Range(1, 1 << 20));
-  bench_command->add_option("--norm", bench_options.norm,
-                            "batch, layer, group, instance, rms or none");
+  bench_command->add_option("WHAT", timed.what,
+                            "an op, a training step, or all; a list when left out");
+  std::map<std::string, std::string> given;
+  for (const BenchOption& option : bench_options()) {
+    if (option.flag) {
+      bench_command->add_flag("--" + option.name, given[option.name], option.meaning);
+    } else {
+      bench_command->add_option("--" + option.name, given[option.name], option.meaning);
+    }
+  }
   bench_command->add_option("--threads", a.threads, "threads")->check(CLI::Range(1, 256));
-  bench_command->add_flag("--json", bench_options.json, "one JSON object per line");
+  bench_command->add_flag("--json", timed.json, "one JSON object per line");
   CLI::App* info_command = app.add_subcommand("info", "processor, SIMD target, threads, versions");
 
   check_command(argc, argv, app);
@@ -411,7 +415,13 @@ int run(int argc, char** argv) {
   if (*config_command) return config(a);
   if (*schema_command) return std::printf("%s\n", config_schema().dump().c_str()), 0;
   if (*report_command) return report(a);
-  if (*bench_command) return bench(bench_options);
+  if (*bench_command) {
+    for (const BenchOption& option : bench_options()) {
+      if (bench_command->count("--" + option.name) > 0)
+        timed.values[option.name] = given[option.name];
+    }
+    return bench(timed);
+  }
   if (*info_command) return info();
   std::printf("%s", app.help().c_str());
   return 0;
