@@ -229,6 +229,15 @@ TEST_CASE("structure: no paths of one machine, American spelling") {
   }
 }
 
+TEST_CASE("structure: names of test cases hold no semicolon") {
+  // CTest's list of tests ends a name there; then nothing would run, and pass.
+  static const std::regex kSemicolon(R"(^TEST_CASE[A-Z_]*\("[^"]*;)");
+  for (const std::string& file : code_files()) {
+    for (const std::string& line : lines_of(read(file)))
+      CHECK_MESSAGE(!std::regex_search(line, kSemicolon), file << ": " << line);
+  }
+}
+
 TEST_CASE("structure: core.h and layers.h are complete") {
   // Made for ops, and for configs: not for programs.
   const std::set<std::string> special = {"core/ops/pointwise.h", "layers/builder.h",

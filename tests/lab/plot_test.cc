@@ -103,7 +103,7 @@ TEST_CASE("a line has one point per value and a gap where there is none") {
   CHECK(points_of(lines[1]) == 2);
 }
 
-TEST_CASE("a band is a polygon there and back; long curves are thinned") {
+TEST_CASE("a band is a polygon there and back, long curves are thinned") {
   LineChart chart;
   Line line{"layer", {2, 3}, {}, {}, {}, "", false};
   for (int i = 0; i < 5000; ++i) {

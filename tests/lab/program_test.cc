@@ -148,7 +148,7 @@ TEST_CASE("the committed schema is what the program prints") {
   CHECK(outcome.text == read_file(TAPESTRY_SOURCE_DIR "/docs/config.schema.json", 16 << 20));
 }
 
-TEST_CASE("train, sample, export, report and inspect work together; a closed pipe is no crash") {
+TEST_CASE("train, sample, export, report and inspect work together, a closed pipe is no crash") {
   const TemporaryFolder folder;
   const std::string config = kConfigs + "dcgan_norms.json", out = folder / "run";
   CHECK(run("train " + config +

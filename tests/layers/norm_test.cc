@@ -31,7 +31,7 @@ std::string line(const std::string& name, const CheckResult& result) {
 
 }  // namespace
 
-TEST_CASE("norm layers: gradient of every parameter and input; table of the worst errors") {
+TEST_CASE("norm layers: gradient of every parameter and input, table of the worst errors") {
   std::string table;
   const auto add = [&](const std::string& name, const CheckResult& result) {
     table += line(name, result);

@@ -94,7 +94,7 @@ auto maker(const Options& options) {
 
 }  // namespace
 
-TEST_CASE("SGD: plain, momentum, Nesterov, weight decay; resumes bit for bit") {
+TEST_CASE("SGD: plain, momentum, Nesterov, weight decay, resumes bit for bit") {
   check("plain", maker<SGD>(SGDOptions{.lr = 0.1}),
         [](double& p, double g, double*, int) { p -= 0.1 * g; });
   check("weight decay", maker<SGD>(SGDOptions{.lr = 0.1, .weight_decay = 0.2}),
@@ -113,7 +113,7 @@ TEST_CASE("SGD: plain, momentum, Nesterov, weight decay; resumes bit for bit") {
         });
 }
 
-TEST_CASE("Adam, AMSGrad, AdamW; resume bit for bit") {
+TEST_CASE("Adam, AMSGrad, AdamW, resume bit for bit") {
   const auto adam = [](double& p, double g, double* s, int t, double beta1, bool amsgrad) {
     s[0] = beta1 * s[0] + (1 - beta1) * g;
     s[1] = 0.99 * s[1] + 0.01 * g * g;
@@ -137,7 +137,7 @@ TEST_CASE("Adam, AMSGrad, AdamW; resume bit for bit") {
         });
 }
 
-TEST_CASE("RMSprop and Adagrad; resume bit for bit") {
+TEST_CASE("RMSprop and Adagrad, resume bit for bit") {
   check("RMSprop", maker<RMSprop>(RMSpropOptions{.lr = 0.01, .alpha = 0.9, .weight_decay = 0.1}),
         [](double& p, double g, double* s, int) {
           g += 0.1 * p;

@@ -47,7 +47,7 @@ TEST_CASE("softmax: large, equal and infinite scores") {
   CHECK(softmax(Tensor::empty({3, 0})).shape() == Shape{3, 0});
 }
 
-TEST_CASE("softmax: rows of every length sum to one; bits do not depend on threads") {
+TEST_CASE("softmax: rows of every length sum to one, bits do not depend on threads") {
   for (const std::int64_t n : {1, 2, 7, 8, 9, 15, 16, 17, 33, 100}) {
     const Tensor x = Input({5, n}).between(-10, 10).make(1);
     CHECK(difference(sum(softmax(x), {1}), Tensor::ones({5})) < 1e-6);
