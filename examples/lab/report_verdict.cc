@@ -41,6 +41,28 @@ std::vector<Ranked> ranking(const std::vector<const Cell*>& cells, const Metric&
   return ranked;
 }
 
+// Whether cells can be told apart at all. A metric that is the same in every cell (a recall of 0,
+// modes that everyone covers) has no winner, whatever the order of the cells.
+bool separates(const std::vector<Ranked>& ranked) {
+  const Ranked& first = ranked.front();
+  return std::any_of(ranked.begin(), ranked.end(), [&](const Ranked& r) {
+    const Summary difference = paired_difference(r.values, first.values);
+    if (difference.n == 0) return r.summary.mean != first.summary.mean;
+    return difference.min != 0 || difference.max != 0;
+  });
+}
+
+// The cells that share the best mean, "a" or "a and b"; one that lost runs shares nothing.
+std::vector<std::string> leaders(const std::vector<Ranked>& ranked) {
+  const auto lost = [](const Ranked& r) { return r.cell->count(RunStatus::kDiverged) > 0; };
+  std::vector<std::string> names;
+  for (const Ranked& r : ranked) {
+    if (r.summary.mean != ranked.front().summary.mean || lost(r) != lost(ranked.front())) break;
+    names.push_back(r.cell->key);
+  }
+  return names;
+}
+
 // One sentence: who is best in this metric, against whom that is clear, against whom it is not
 // decided.
 std::string sentence(const std::vector<Ranked>& ranked, const Metric& metric) {
@@ -55,6 +77,16 @@ std::string sentence(const std::vector<Ranked>& ranked, const Metric& metric) {
     return leader.cell->key + ": " + name + " " + value + over +
            "; nothing to compare it with yet.";
   }
+  if (!separates(ranked)) {
+    const Summary& all = leader.summary;
+    const std::string unit = metric.unit.empty() ? "" : " " + metric.unit;
+    return name + " does not separate the cells: it is " +
+           (all.min == all.max ? number_text(all.mean, 3) + unit + " in every run."
+                               : "the same in all of them, seed by seed.");
+  }
+  const std::vector<std::string> first = leaders(ranked);
+  const std::string who = listed(first);
+  const bool alone = first.size() == 1;
   std::vector<std::string> clear, open;
   int most_pairs = 0;
   for (std::size_t i = 1; i < ranked.size(); ++i) {
@@ -64,7 +96,7 @@ std::string sentence(const std::vector<Ranked>& ranked, const Metric& metric) {
         .push_back(ranked[i].cell->key);
   }
   if (most_pairs < 2) {
-    return leader.cell->key + " has the " + best + " " + name + " (" + value +
+    return who + (alone ? " has the " : " share the ") + best + " " + name + " (" + value +
            "), but one seed per cell says nothing about chance: not decided at this scale.";
   }
   if (open.empty()) {
@@ -74,9 +106,9 @@ std::string sentence(const std::vector<Ranked>& ranked, const Metric& metric) {
            ", clearly " + than + " " + others + ".";
   }
   if (clear.empty()) {
-    return "No clear difference in " + name + ": " + leader.cell->key + " is " + best +
-           " on average (" + value + over +
-           "), but no paired 95 % interval against another cell excludes zero.";
+    return "No clear difference in " + name + ": " + who +
+           (alone ? " is " + best + " on average (" : " have the " + best + " mean (") + value +
+           over + "), but no paired 95 % interval against another cell excludes zero.";
   }
   return leader.cell->key + " reaches the " + best + " " + name + " (" + value + over +
          "): clearly " + than + " " + listed(clear) + "; not decided against " + listed(open) + ".";
@@ -105,26 +137,31 @@ void compare_with_leader(const std::vector<Ranked>& ranked, const Metric& metric
 std::string headline_over_facets(
     const std::vector<std::pair<std::string, std::vector<const Cell*>>>& facets,
     const Metric& metric) {
-  std::vector<std::pair<std::string, std::vector<std::string>>> leaders;
+  std::vector<std::pair<std::string, std::vector<std::string>>> winners;
+  bool measured = false;
   for (const auto& [facet, cells] : facets) {
     const std::vector<Ranked> ranked = ranking(cells, metric);
-    if (ranked.empty()) continue;
-    const std::string& name = ranked.front().cell->key;
-    auto leader = std::find_if(leaders.begin(), leaders.end(),
-                               [&](const auto& l) { return l.first == name; });
-    if (leader == leaders.end()) leader = leaders.insert(leaders.end(), {name, {}});
-    leader->second.push_back(facet);
+    measured |= !ranked.empty();
+    if (ranked.empty() || (ranked.size() > 1 && !separates(ranked))) continue;
+    const std::string name = listed(leaders(ranked));
+    auto winner = std::find_if(winners.begin(), winners.end(),
+                               [&](const auto& w) { return w.first == name; });
+    if (winner == winners.end()) winner = winners.insert(winners.end(), {name, {}});
+    winner->second.push_back(facet);
   }
   const std::string best =
       (metric.goal == Goal::kMin ? "lowest mean " : "highest mean ") + metric_label(metric);
-  if (leaders.empty())
+  if (!measured)
     return "No run has reached its end with a value of " + metric_label(metric) + " yet.";
-  if (leaders.size() == 1) {
-    return leaders[0].first + " has the " + best +
-           " at every setting; what is clear at which setting stands below.";
+  if (winners.empty()) return metric_label(metric) + " does not separate the cells at any setting.";
+  if (winners.size() == 1) {
+    return winners[0].first + " has the " + best + " at " +
+           (winners[0].second.size() == facets.size() ? "every setting"
+                                                      : listed(winners[0].second)) +
+           "; what is clear at which setting stands below.";
   }
   std::string parts;
-  for (const auto& [name, where] : leaders) {
+  for (const auto& [name, where] : winners) {
     parts += (parts.empty() ? "" : "; ") + name + " at " + listed(where);
   }
   return "Which cell has the " + best + " depends on the setting: " + parts +
@@ -253,7 +290,7 @@ Verdict verdict(const Digest& d) {
       const std::vector<Ranked> ranked = ranking(cells, m);
       if (first && facets.size() == 1) {
         v.headline = sentence(ranked, m);
-        compare_with_leader(ranked, m, v);
+        if (!ranked.empty() && separates(ranked)) compare_with_leader(ranked, m, v);
       } else if (!ranked.empty()) {
         v.findings.push_back({facet.empty() ? "also" : facet, sentence(ranked, m)});
       }

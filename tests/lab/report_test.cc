@@ -223,6 +223,30 @@ TEST_CASE("golden verdicts") {
     CHECK(contains(verdict_sentences(two_cells({1, 2}, {2, 3}))[1],
                    "2 paired seeds, exactly equal in all of them."));
   }
+  SUBCASE("a metric with one value everywhere has no winner") {
+    const std::string none = "Loss does not separate the cells: it is ";
+    CHECK(verdict_sentences(two_cells({0}, {0}, Goal::kMax))[0] == none + "0 in every run.");
+    const auto v = verdict_sentences(two_cells({0, 0, 0}, {0, 0, 0}, Goal::kMax));
+    CHECK(v[0] == none + "0 in every run.");
+    CHECK(v.size() == 1);  // and no list of differences of zero
+    CHECK(verdict_sentences(two_cells({1, 2, 3}, {1, 2, 3}))[0] ==
+          none + "the same in all of them, seed by seed.");
+    Comparison c = fixture::sweep();
+    for (RunRecord& run : c.runs) run.metrics[0].points.back().value = 0.5;
+    const auto swept = verdict_sentences(c);
+    CHECK(contains(swept[0], "does not separate the cells at any setting."));
+    CHECK(contains(swept[1], "does not separate the cells: it is 0.5"));
+  }
+  SUBCASE("equal leaders are named together") {
+    CHECK(verdict_sentences(two_cells({1, 2, 3}, {3, 2, 1}))[0].rfind(
+              "No clear difference in Loss: a and b have the lowest mean (2", 0) == 0);
+    Comparison c = two_cells({1}, {1});
+    RunRecord third = c.runs[0];
+    third.cell = "c";
+    third.metrics[0].points[0].value = 2;
+    c.runs.push_back(third);
+    CHECK(verdict_sentences(c)[0].rfind("a and b share the lowest Loss (1), but", 0) == 0);
+  }
   SUBCASE("a second setting is judged setting by setting") {
     const auto v = verdict_sentences(fixture::sweep());
     CHECK(contains(v[0],
