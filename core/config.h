@@ -9,10 +9,10 @@
 //     }
 //     AdamSettings adam;
 //     Problems problems;
-//     read_settings(json, adam, problems);   // unknown keys, wrong types and ranges are collected
-//     in `problems` problems.throw_if_any();               // one Error that lists them all Json
-//     all = write_settings(adam);       // every key with its value Json schema =
-//     schema_of<AdamSettings>();
+//     read_settings(json, adam, problems);  // collects unknown keys, wrong types and ranges
+//     problems.throw_if_any();              // one Error that lists them all
+//     Json all = write_settings(adam);      // every key with its value
+//     Json schema = schema_of<AdamSettings>();
 #ifndef TAPESTRY_CORE_CONFIG_H_
 #define TAPESTRY_CORE_CONFIG_H_
 
@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <typeindex>
 #include <vector>
 
 #include "core/error.h"
@@ -88,8 +89,8 @@ class Fields {
   /// One of the words.
   virtual void choice(std::string_view key, std::string& value,
                       const std::vector<std::string>& words, std::string_view help = "") = 0;
-  /// The word that decides which other keys there are: the schema lists one variant per word.
-  /// Describe it first, then branch on `value`.
+  /// A word that decides which other keys there are: the schema lists one variant for all words
+  /// that take the same keys. Describe it first, then branch on `value`.
   virtual void variant(std::string_view key, std::string& value,
                        const std::vector<std::string>& words, std::string_view help = "") = 0;
   /// A list of numbers, or one number that stands for a list of `repeat` equal ones (0: a list is
@@ -116,12 +117,9 @@ class Fields {
   template <class S>
   void list(std::string_view key, std::vector<S>& settings, std::string_view help = "") {
     list_of(
-        key, help, settings.size(), [&](std::size_t count) { settings.resize(count); },
+        key, help, typeid(S), settings.size(), [&](std::size_t count) { settings.resize(count); },
         [&](std::size_t i, Fields& inner) { describe(inner, settings[i]); },
-        [](Fields& inner) {
-          S blank;
-          describe(inner, blank);
-        });
+        [blank = S()](Fields& inner) mutable { describe(inner, blank); });
   }
   /// An object, or a word that stands for {"<word_key>": word}: "norm": "batch" for {"type":
   /// "batch"}.
@@ -141,8 +139,8 @@ class Fields {
   virtual void word_or_nested(std::string_view key, std::string_view word_key,
                               const std::vector<std::string>& words, std::string_view help,
                               const Describe& describe) = 0;
-  virtual void list_of(std::string_view key, std::string_view help, std::size_t count,
-                       const std::function<void(std::size_t)>& resize,
+  virtual void list_of(std::string_view key, std::string_view help, std::type_index type,
+                       std::size_t count, const std::function<void(std::size_t)>& resize,
                        const std::function<void(std::size_t, Fields&)>& describe_item,
                        const Describe& describe_blank) = 0;
 };
@@ -167,10 +165,7 @@ Json write_settings(S settings) {
 /// A draft-07 schema of the object.
 template <class S>
 Json schema_of() {
-  return schema_fields([](Fields& fields) {
-    S blank;
-    describe(fields, blank);
-  });
+  return schema_fields([blank = S()](Fields& fields) mutable { describe(fields, blank); });
 }
 
 }  // namespace tapestry

@@ -132,8 +132,8 @@ void describe(Fields& f, ExperimentSetting& s) {
   if (s.task == "style") {
     group(f, "data", [&](Fields& g) {
       StyleSetting& style = s.style;
-      g.choice("content", style.content, {"scenes", "folder"},
-               "procedural scenes, or a folder of pictures");
+      g.variant("content", style.content, {"scenes", "folder"},
+                "procedural scenes, or a folder of pictures");
       if (style.content == "folder") {
         g.required("content_folder");
         g.string("content_folder", style.content_folder, "relative to the config");
@@ -142,8 +142,8 @@ void describe(Fields& f, ExperimentSetting& s) {
         g.boolean("vary_contrast", style.vary_contrast,
                   "move each scene to a random mean and contrast");
       }
-      g.choice("style", style.style, {"waves", "checks", "cells", "noise", "image"},
-               "a procedural texture, or any picture");
+      g.variant("style", style.style, {"waves", "checks", "cells", "noise", "image"},
+                "a procedural texture, or any picture");
       if (style.style == "image") {
         g.required("style_file");
         g.string("style_file", style.style_file, "PNG, JPEG or BMP, relative to the config");

@@ -220,6 +220,53 @@ TEST_CASE("config: the schema has one variant per word, with ranges and defaults
   CHECK(choices->items()[2].find("properties")->find("momentum") == nullptr);
 }
 
+namespace tapestry::testing {
+namespace {
+
+// Nests without end, and has two words that decide about keys.
+struct Tree {
+  std::string kind = "leaf", color = "red";
+  double size = 1;
+  std::vector<Tree> branches;
+};
+void describe(Fields& f, Tree& s) {
+  f.variant("kind", s.kind, {"twig", "leaf"}, "what it is");
+  f.variant("color", s.color, {"red", "green"}, "how it looks");
+  if (s.kind == "twig") f.list("branches", s.branches, "what grows on it");
+  if (s.color == "green") f.number("size", s.size, {.above = 0}, "in meters");
+}
+struct Wood {
+  Tree first, second;
+};
+void describe(Fields& f, Wood& s) {
+  f.object("first", s.first, "one tree");
+  f.object("second", s.second, "another");
+}
+
+}  // namespace
+}  // namespace tapestry::testing
+
+TEST_CASE("config: the schema says once what stands in several places, and nests without end") {
+  const Json schema = schema_of<testing::Wood>();
+  const std::string pointer = "#/definitions/branches_item";
+  for (const char* tree : {"first", "second"}) {
+    const Json* place = find_path(schema, "properties." + std::string(tree));
+    REQUIRE(place != nullptr);
+    CHECK(place->find("$ref")->text() == pointer);
+    CHECK(place->find("description") != nullptr);
+  }
+  CHECK(schema.find("definitions")->members().size() == 1);
+  const Json* variants = find_path(schema, "definitions.branches_item.oneOf");
+  REQUIRE(variants != nullptr);
+  REQUIRE(variants->items().size() == 4);  // twig or leaf, red or green
+  const Json& green_twig = variants->items()[1];
+  CHECK(find_path(green_twig, "properties.size") != nullptr);
+  CHECK(find_path(green_twig, "properties.branches.items.$ref")->text() == pointer);
+  // Only words that differ from the defaults must be written; leaf and red need not.
+  CHECK(green_twig.find("required")->items().size() == 2);
+  CHECK(variants->items()[2].find("required") == nullptr);
+}
+
 TEST_CASE("similar words: typing mistakes are recognized, other words are not") {
   CHECK(similar("kernal", {"kernel", "stride"}) == std::vector<std::string>{"kernel"});
   CHECK(similar("nrom", {"norm", "name"}) == std::vector<std::string>{"norm"});
