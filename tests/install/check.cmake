@@ -1,5 +1,6 @@
-# cmake -DHOW=installed|subdirectory -DBUILD=build -DSOURCE=. -DGENERATOR=... -DWORK=folder -P check.cmake
-# builds the project in this folder against Tapestry and runs it.
+# cmake -DHOW=installed|configured|subdirectory -DBUILD=build -DSOURCE=. -DGENERATOR=... -DWORK=folder -P check.cmake
+# builds the project in this folder against Tapestry and runs it. HOW=without_programs configures
+# Tapestry itself without its program, but with the tests that can do without.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result EQUAL 0)
@@ -10,6 +11,11 @@ function(run)
 endfunction()
 
 file(REMOVE_RECURSE ${WORK})
+if(HOW STREQUAL "without_programs")
+  run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK} -G ${GENERATOR} -DCMAKE_BUILD_TYPE=${TYPE}
+      -DCMAKE_CXX_COMPILER=${COMPILER} -DTAPESTRY_REAL=${REAL} -DTAPESTRY_PROGRAMS=OFF -DTAPESTRY_TESTS=ON)
+  return()
+endif()
 if(HOW STREQUAL "installed")
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
   file(GLOB_RECURSE private RELATIVE ${WORK}/prefix ${WORK}/prefix/*-inl.h)
