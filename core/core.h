@@ -9,6 +9,7 @@
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
 #include "core/ops/normalize.h"
+#include "core/ops/pad.h"
 #include "core/ops/pool.h"
 #include "core/ops/reduce.h"
 #include "core/ops/softmax.h"

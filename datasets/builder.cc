@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "core/ops/arithmetic.h"
-#include "core/ops/movement.h"
+#include "core/ops/pad.h"
 #include "core/ops/pool.h"
 #include "datasets/files.h"
 #include "datasets/idx.h"

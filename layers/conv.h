@@ -3,7 +3,7 @@
 #define TAPESTRY_LAYERS_CONV_H_
 
 #include "core/ops/conv.h"
-#include "core/ops/movement.h"
+#include "core/ops/pad.h"
 #include "layers/module.h"
 
 namespace tapestry::nn {

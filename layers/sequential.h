@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/ops/movement.h"
+#include "core/ops/pad.h"
 #include "core/ops/pool.h"
 #include "layers/activation.h"
 #include "layers/module.h"
@@ -73,7 +74,7 @@ Lambda Flatten();
 /// (N, …) → (N, extents…).
 Lambda Unflatten(std::vector<std::int64_t> extents);
 Lambda MaxPool2d(const PoolGeometry& geometry);
-Lambda AvgPool2d(const PoolGeometry& geometry);
+Lambda AvgPool2d(const PoolGeometry& geometry, bool count_include_pad = true);
 /// (N, C, H, W) → (N, C)
 Lambda GlobalAvgPool2d();
 struct UpsampleOptions {

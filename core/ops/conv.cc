@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/kernels/conv.h"
 #include "core/ops/movement.h"
+#include "core/ops/pad.h"
 #include "core/ops/reduce.h"
 #include "core/tape.h"
 

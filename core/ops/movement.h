@@ -5,7 +5,6 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -71,22 +70,6 @@ Tensor roll(const Tensor& x, std::int64_t shift, int axis);
 Tensor tril(const Tensor& x, int diagonal = 0);
 /// Keeps the upper triangle: column ≥ row + diagonal.
 Tensor triu(const Tensor& x, int diagonal = 0);
-
-/// How pad() fills the border: constant takes `value`; reflect mirrors without repeating the edge
-/// (pad < extent); replicate repeats the edge; circular wraps around (pad ≤ extent).
-enum class PadMode { kConstant, kReflect, kReplicate, kCircular };
-/// "constant", "reflect", "replicate", "circular"; Throws Error with the list for anything else.
-PadMode pad_mode(std::string_view name);
-
-/// Elements added before and after each of the last axes; `before`/`after` may be negative, which
-/// crops.
-struct Padding {
-  std::int64_t before = 0, after = 0;
-};
-/// Pads the last pads.size() axes; pads[i] belongs to axis rank − pads.size() + i, so {{top,
-/// bottom}, {left, right}} for images.
-Tensor pad(const Tensor& x, const std::vector<Padding>& pads, PadMode mode = PadMode::kConstant,
-           Real value = 0);
 
 /// (N, C·r·r, H, W) → (N, C, H·r, W·r): out[n, c, h·r+i, w·r+j] = x[n, c·r²+i·r+j, h, w]. Shi et
 /// al. 2016.

@@ -8,10 +8,13 @@
 #include "core/kernels/grid.h"
 #include "core/ops/movement.h"
 #include "core/ops/reduce.h"
-#include "core/parallel.h"
+#include "core/ops/rows.h"
 #include "core/tape.h"
 
 namespace tapestry {
+
+using detail::for_rows;
+
 namespace {
 
 using kernels::Taps;
@@ -128,15 +131,7 @@ Taps averaging(std::int64_t extent, const Windows& windows,
 // place, each the transpose of the other.
 using Positions = std::shared_ptr<const std::vector<std::int32_t>>;
 
-/// Calls body for every plane of `size` numbers, in parallel.
-template <class F>
-void for_planes(std::int64_t count, std::int64_t size, F body) {
-  constexpr std::int64_t kGrain = 1 << 13;  // numbers per chunk: about 10 µs of gathering
-  parallel_for(count, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(size, 1)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t plane = begin; plane < end; ++plane) body(plane);
-               });
-}
+constexpr std::int64_t kGrain = 1 << 13;  // numbers per chunk: about 10 µs of gathering
 
 Tensor place(const Tensor& g, const Positions& positions, const Shape& shape);
 
@@ -145,10 +140,13 @@ Tensor pick(const Tensor& x, const Positions& positions, const Shape& shape) {
   const std::int64_t image = x.dim(-2) * x.dim(-1), out = shape[-2] * shape[-1];
   const Real* from = x.data().data();
   Real* to = y.mutable_data().data();
-  for_planes(planes(x), out, [=, at = positions->data()](std::int64_t plane) {
-    for (std::int64_t i = plane * out; i < (plane + 1) * out; ++i)
-      to[i] = from[plane * image + at[i]];
-  });
+  for_rows(
+      planes(x), out,
+      [=, at = positions->data()](std::int64_t plane) {
+        for (std::int64_t i = plane * out; i < (plane + 1) * out; ++i)
+          to[i] = from[plane * image + at[i]];
+      },
+      kGrain);
   return record("pick", {x}, y,
                 [positions, from_shape = x.shape()](const Tensor& g, const Needs&) -> Grads {
                   return {place(g, positions, from_shape)};
@@ -160,10 +158,13 @@ Tensor place(const Tensor& g, const Positions& positions, const Shape& shape) {
   const std::int64_t image = shape[-2] * shape[-1], out = g.dim(-2) * g.dim(-1);
   const Real* from = g.data().data();
   Real* to = x.mutable_data().data();
-  for_planes(planes(g), out, [=, at = positions->data()](std::int64_t plane) {
-    for (std::int64_t i = plane * out; i < (plane + 1) * out; ++i)
-      to[plane * image + at[i]] += from[i];
-  });
+  for_rows(
+      planes(g), out,
+      [=, at = positions->data()](std::int64_t plane) {
+        for (std::int64_t i = plane * out; i < (plane + 1) * out; ++i)
+          to[plane * image + at[i]] += from[i];
+      },
+      kGrain);
   return record("place", {g}, x,
                 [positions, from_shape = g.shape()](const Tensor& h, const Needs&) -> Grads {
                   return {pick(h, positions, from_shape)};

@@ -7,6 +7,7 @@
 #include "core/image.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/movement.h"
+#include "core/ops/pad.h"
 #include "core/ops/unary.h"
 #include "core/tape.h"
 #include "datasets/files.h"

@@ -7,6 +7,7 @@
 #include "core/ops/conv.h"
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
+#include "core/ops/pad.h"
 #include "core/ops/reduce.h"
 #include "core/ops/softmax.h"
 #include "core/ops/unary.h"

@@ -1,5 +1,6 @@
 // Ops that move numbers, pooling and resampling.
 #include "core/ops/movement.h"
+#include "core/ops/pad.h"
 
 #include "core/error.h"
 #include "core/ops/arithmetic.h"

@@ -8,6 +8,7 @@
 #include "core/ops/reduce.h"
 #include "core/tape.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/positions.h"
 
 namespace tapestry::testing {
 namespace {
@@ -16,34 +17,6 @@ using T = const Tensor&;
 using Numbers = std::vector<Real>;
 
 const CheckOptions kLinear{.linear = true};
-
-/// 0, 1, 2, … in the given shape.
-Tensor counting(const Shape& shape) {
-  Numbers values(static_cast<std::size_t>(shape.size()));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<Real>(i);
-  return Tensor::from(values, shape);
-}
-
-/// Element at the given position.
-Real at(T x, const std::vector<std::int64_t>& position) {
-  std::int64_t flat = 0;
-  for (int axis = 0; axis < x.rank(); ++axis)
-    flat = flat * x.dim(axis) + position[static_cast<std::size_t>(axis)];
-  return x.data()[static_cast<std::size_t>(flat)];
-}
-
-/// Calls body with every position of a shape.
-void for_positions(const Shape& shape,
-                   const std::function<void(const std::vector<std::int64_t>&)>& body) {
-  std::vector<std::int64_t> position(static_cast<std::size_t>(shape.rank()), 0);
-  for (std::int64_t i = 0; i < shape.size(); ++i) {
-    body(position);
-    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-      if (++position[static_cast<std::size_t>(axis)] < shape[axis]) break;
-      position[static_cast<std::size_t>(axis)] = 0;
-    }
-  }
-}
 
 /// What Python's x[start:end:step] selects, found by walking every position.
 std::vector<std::int64_t> python_slice(std::int64_t extent, const Range& range) {
@@ -309,74 +282,6 @@ TEST_CASE("flip, repeat, roll, tril, triu: gradient and values") {
         "repeat: 1 counts for 2 axes; give one per axis\n  input  [2, 3]");
   CHECK(error_text([&] { repeat(x, {-1, 2}); }).find("must not be negative") != std::string::npos);
   CHECK(error_text([] { tril(Tensor::ones({3})); }).find("tril: needs a matrix") == 0);
-}
-
-TEST_CASE("pad: gradient in every mode, and values by definition") {
-  for (const PadMode mode :
-       {PadMode::kConstant, PadMode::kReflect, PadMode::kReplicate, PadMode::kCircular}) {
-    for (const std::vector<Padding>& pads : {std::vector<Padding>{{1, 2}},
-                                             {{1, 0}, {2, 1}},
-                                             {{0, 0}, {0, 3}},
-                                             {{1, -1}, {-1, 2}},
-                                             {{-1, -1}, {0, 0}},
-                                             {{2, 2}, {3, 3}},
-                                             {{1, 1}, {0, 1}, {2, 0}}}) {
-      check_op(
-          "pad", {{2, 3, 4}}, [&](T x) { return pad(x, pads, mode); }, kLinear);
-      const Tensor x = counting({2, 3, 4});
-      if (pads.size() == 3 && mode == PadMode::kReflect) {
-        CHECK(error_text([&] { pad(x, {{2, 0}, {0, 0}, {0, 0}}, mode); }) != "");
-      }
-      const Tensor y = pad(x, pads, mode, Real(-7));
-      for_positions(y.shape(), [&](const std::vector<std::int64_t>& position) {
-        std::vector<std::int64_t> source = position;
-        bool outside = false;
-        for (std::size_t i = 0; i < pads.size(); ++i) {
-          const std::size_t axis = 3 - pads.size() + i;
-          const std::int64_t n = x.dim(static_cast<int>(axis));
-          std::int64_t& p = source[axis];
-          p -= pads[i].before;
-          if (p >= 0 && p < n) continue;
-          if (mode == PadMode::kConstant) outside = true;
-          if (mode == PadMode::kReplicate) p = p < 0 ? 0 : n - 1;
-          if (mode == PadMode::kCircular) p = (p % n + n) % n;
-          if (mode == PadMode::kReflect) p = p < 0 ? -p : 2 * (n - 1) - p;
-        }
-        REQUIRE(at(y, position) == (outside ? Real(-7) : at(x, source)));
-      });
-    }
-    check_op_threads("pad", {{40, 31, 65}}, [&](T x) { return pad(x, {{3, 2}, {1, 4}}, mode); });
-  }
-  check_op(
-      "pad of a vector", {{5}},
-      [](T x) {
-        return pad(x, {{2, 1}}, PadMode::kReflect);
-      },
-      kLinear);
-  CHECK(pad(Tensor::empty({2, 0}), {{1, 1}}).to_vector() == Numbers(4, 0));
-  CHECK(pad_mode("zeros") == PadMode::kConstant);
-  CHECK(pad_mode("circular") == PadMode::kCircular);
-
-  const Tensor x = counting({2, 3});
-  CHECK(error_text([&] {
-          pad(x, {{3, 0}}, PadMode::kReflect);
-        }) ==
-        "pad: reflection needs pad < extent, got 3 for extent 3\n  input  [2, 3]\n"
-        "  hint   a mirror image holds extent - 1 new elements; use a smaller pad or mode "
-        "replicate");
-  CHECK(error_text([&] {
-          pad(x, {{4, 0}}, PadMode::kCircular);
-        }).find("wrapping around needs pad ≤ extent, got 4 for extent 3") != std::string::npos);
-  CHECK(error_text([&] { pad(x, {{-2, -2}}); }).find("leaves nothing") != std::string::npos);
-  CHECK(error_text([&] {
-          pad(x, {{0, 0}, {0, 0}, {0, 0}});
-        }) == "pad: 3 pads for 2 axes\n  input  [2, 3]");
-  CHECK(error_text([&] {
-          pad(Tensor::empty({2, 0}), {{1, 1}}, PadMode::kReplicate);
-        }).find("no edge to replicate") != std::string::npos);
-  CHECK(error_text([] { pad_mode("mirror"); }) ==
-        "pad: there is no padding mode \"mirror\"\n"
-        "  hint  use constant, reflect, replicate or circular");
 }
 
 TEST_CASE("pixel_shuffle and pixel_unshuffle: gradient, definition, round trip") {
