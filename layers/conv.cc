@@ -16,6 +16,14 @@ std::string setting(std::string_view name, Pair value, Pair usual) {
                             : format(", {} {}×{}", name, value.h, value.w);
 }
 
+/// What all convolutions can be told, as far as it is not the default.
+template <class Options>
+std::string common_settings(const Options& o) {
+  return setting("stride", o.stride, 1) + setting("padding", o.padding, 0) +
+         setting("dilation", o.dilation, 1) + setting("groups", o.groups, 1) +
+         (o.bias ? "" : ", no bias");
+}
+
 }  // namespace
 
 void check_conv_sizes(std::string_view layer, std::int64_t in, std::int64_t out,
@@ -51,9 +59,11 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, const Conv2dOptions& options)
 
 std::string conv2d_text(std::int64_t in, std::int64_t out, const Conv2dOptions& o) {
   return format("Conv2d({}, {}", in, out) + setting("kernel", o.kernel, Pair(0)) +
-         setting("stride", o.stride, 1) + setting("padding", o.padding, 0) +
-         setting("dilation", o.dilation, 1) +
-         (o.groups == 1 ? "" : format(", groups {}", o.groups)) + (o.bias ? ")" : ", no bias)");
+         common_settings(o) +
+         (o.padding_mode == PadMode::kConstant
+              ? ""
+              : format(", padding mode {}", pad_mode_name(o.padding_mode))) +
+         ")";
 }
 
 std::string Conv2d::describe() const { return conv2d_text(in_, out_, options_); }
@@ -75,8 +85,7 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, const Conv1dOptions& options)
 std::string Conv1d::describe() const {
   const Conv1dOptions& o = options_;
   return format("Conv1d({}, {}", in_, out_) + setting("kernel", o.kernel, Pair(0)) +
-         setting("stride", o.stride, 1) + setting("padding", o.padding, 0) +
-         (o.bias ? ")" : ", no bias)");
+         common_settings(o) + ")";
 }
 
 Cost Conv1d::cost(const Shape&, const Shape& output) const {
@@ -105,8 +114,7 @@ ConvTranspose2d::ConvTranspose2d(std::int64_t in, std::int64_t out,
 std::string ConvTranspose2d::describe() const {
   const ConvTranspose2dOptions& o = options_;
   return format("ConvTranspose2d({}, {}", in_, out_) + setting("kernel", o.kernel, Pair(0)) +
-         setting("stride", o.stride, 1) + setting("padding", o.padding, 0) +
-         setting("output padding", o.output_padding, 0) + (o.bias ? ")" : ", no bias)");
+         common_settings(o) + setting("output padding", o.output_padding, 0) + ")";
 }
 
 Cost ConvTranspose2d::cost(const Shape& input, const Shape&) const {

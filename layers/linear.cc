@@ -29,7 +29,9 @@ Embedding::Embedding(std::int64_t count, std::int64_t width, const EmbeddingOpti
     : options_(options), weight_(parameter("weight", {count, width}, Start::normal(0, 1))) {}
 
 std::string Embedding::describe() const {
-  return format("Embedding({}, {})", weight_.dim(0), weight_.dim(1));
+  return format(
+      "Embedding({}, {}{})", weight_.dim(0), weight_.dim(1),
+      options_.padding_index ? format(", padding index {}", *options_.padding_index) : "");
 }
 
 Tensor Embedding::operator()(std::span<const std::int32_t> tokens) {

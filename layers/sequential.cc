@@ -44,9 +44,14 @@ Lambda Unflatten(std::vector<std::int64_t> extents) {
 
 namespace {
 
-std::string pool_text(std::string_view name, const PoolGeometry& g) {
-  return format("{}({}×{}, stride {})", name, g.kernel.h, g.kernel.w,
-                g.stride.h == 0 ? g.kernel.h : g.stride.h);
+std::string pool_text(std::string_view name, const PoolGeometry& g, bool borders_count = true) {
+  const auto pair = [](Pair p) { return format("{}×{}", p.h, p.w); };
+  std::string text = format("{}({}", name, pair(g.kernel));
+  text += ", stride " + pair(g.stride == Pair(0) ? g.kernel : g.stride);
+  if (!(g.padding == Pair(0))) text += ", padding " + pair(g.padding);
+  if (!(g.dilation == Pair(1))) text += ", dilation " + pair(g.dilation);
+  if (g.ceil_mode) text += ", ceil mode";
+  return text + (borders_count ? ")" : ", borders not counted)");
 }
 
 }  // namespace
@@ -57,10 +62,10 @@ Lambda MaxPool2d(const PoolGeometry& geometry) {
       pool_text("MaxPool2d", geometry));
 }
 
-Lambda AvgPool2d(const PoolGeometry& geometry) {
+Lambda AvgPool2d(const PoolGeometry& geometry, bool count_include_pad) {
   return Lambda(
-      "AvgPool2d", [geometry](const Tensor& x) { return avg_pool2d(x, geometry); },
-      pool_text("AvgPool2d", geometry));
+      "AvgPool2d", [=](const Tensor& x) { return avg_pool2d(x, geometry, count_include_pad); },
+      pool_text("AvgPool2d", geometry, count_include_pad));
 }
 
 Lambda GlobalAvgPool2d() {
@@ -75,8 +80,9 @@ Lambda Upsample(const UpsampleOptions& options) {
                         static_cast<int>(x.dim(-1)) * options.factor);
         return upsample(x, size, options.mode, options.align_corners);
       },
-      format("Upsample({}, {})", options.factor,
-             options.mode == Resample::kNearest ? "nearest" : "bilinear"));
+      format("Upsample({}, {}{})", options.factor,
+             options.mode == Resample::kNearest ? "nearest" : "bilinear",
+             options.align_corners ? ", corners aligned" : ""));
 }
 
 Lambda PixelShuffle(int factor) {
@@ -91,7 +97,7 @@ Lambda Pad2d(int border, PadMode mode) {
       [border, mode](const Tensor& x) {
         return pad(x, {{border, border}, {border, border}}, mode);
       },
-      format("Pad2d({})", border));
+      format("Pad2d({}, {})", border, pad_mode_name(mode)));
 }
 
 Dropout::Dropout(const DropoutOptions& options, const Rng& rng)

@@ -87,6 +87,23 @@ TEST_CASE("layers: describe and cost") {
         "Conv2d(3, 64, kernel 4, stride 2, padding 1)");
   CHECK(Conv2d(4, 8, {.kernel = {3, 5}, .groups = 2, .bias = false}).describe() ==
         "Conv2d(4, 8, kernel 3×5, groups 2, no bias)");
+  CHECK(Conv2d(4, 8, {.padding = {0, 2}, .dilation = 2, .padding_mode = PadMode::kReflect})
+            .describe() == "Conv2d(4, 8, kernel 3, padding 0×2, dilation 2, padding mode reflect)");
+  CHECK(Conv1d(4, 8, {.kernel = 5, .padding = 4, .dilation = 2, .groups = 4}).describe() ==
+        "Conv1d(4, 8, kernel 5, padding 4, dilation 2, groups 4)");
+  CHECK(ConvTranspose2d(4, 8, {.stride = 2, .output_padding = 1, .dilation = 3, .groups = 2})
+            .describe() ==
+        "ConvTranspose2d(4, 8, kernel 4, stride 2, dilation 3, groups 2, output padding 1)");
+  CHECK(ConvTranspose2d(4, 8, {.kernel = {3, 2}, .padding = 1, .bias = false}).describe() ==
+        "ConvTranspose2d(4, 8, kernel 3×2, padding 1, no bias)");
+  CHECK(Embedding(4, 3, {.padding_index = 0}).describe() == "Embedding(4, 3, padding index 0)");
+  CHECK(MaxPool2d({.kernel = 3, .stride = 2, .padding = 1}).describe() ==
+        "MaxPool2d(3×3, stride 2×2, padding 1×1)");
+  CHECK(AvgPool2d({.kernel = {2, 3}, .ceil_mode = true}, false).describe() ==
+        "AvgPool2d(2×3, stride 2×3, ceil mode, borders not counted)");
+  CHECK(Upsample({.mode = Resample::kBilinear, .align_corners = true}).describe() ==
+        "Upsample(2, bilinear, corners aligned)");
+  CHECK(Pad2d(3, PadMode::kReflect).describe() == "Pad2d(3, reflect)");
   CHECK(Conv2d(3, 8).cost({2, 3, 6, 6}, {2, 8, 4, 4}).multiply_adds == 2 * 8 * 4 * 4 * 3 * 9);
   CHECK(Linear(3, 4).cost({5, 3}, {5, 4}).multiply_adds == 60);
 }
@@ -108,7 +125,7 @@ TEST_CASE("layers: refusals") {
 
 TEST_CASE("Embedding: rows, gradient, padding row") {
   Embedding table(4, 3, {.padding_index = 0});
-  CHECK(table.describe() == "Embedding(4, 3)");
+  CHECK(table.describe() == "Embedding(4, 3, padding index 0)");
   draw(table, 1);
   const std::vector<std::int32_t> tokens{2, 0, 2};
   const Tensor weight = table.parameters()[0];
