@@ -39,6 +39,28 @@ const Tensor& saved(const std::vector<Named<Tensor>>& state, const std::string& 
       .hint("was it saved with another optimizer?");
 }
 
+// Throws for names in the checkpoint that are not among the expected ones.
+void check_names(const std::vector<Named<Tensor>>& state,
+                 const std::vector<Named<Tensor>>& expected) {
+  for (const Named<Tensor>& entry : state) {
+    const bool known =
+        std::any_of(expected.begin(), expected.end(),
+                    [&](const Named<Tensor>& mine) { return mine.name == entry.name; });
+    if (known) continue;
+    std::string names;
+    for (const Named<Tensor>& mine : expected) {
+      const std::string kind = mine.name.substr(0, mine.name.rfind('.'));
+      if ((", " + names + ",").find(", " + kind + ",") == std::string::npos)
+        names += (names.empty() ? "" : ", ") + kind;
+    }
+    throw Error("load_state", "the checkpoint has {}, which this optimizer does not keep",
+                entry.name)
+        .shape("checkpoint", entry.value)
+        .fact("kept here", names)
+        .hint("was it saved with another optimizer, other options, or more parameters?");
+  }
+}
+
 // Writes without advancing the version: pieces of one tensor are updated by several threads.
 Real* at(std::vector<Tensor>* tensors, std::size_t i, std::int64_t begin) {
   return tensors == nullptr ? nullptr : const_cast<Real*>((*tensors)[i].data().data()) + begin;
@@ -146,6 +168,7 @@ std::vector<Named<Tensor>> Optimizer::state() const {
 }
 
 void Optimizer::load_state(const std::vector<Named<Tensor>>& state) {
+  check_names(state, this->state());
   const Tensor& count = saved(state, "step", {2});
   for (const Moments& kind : moments_) {
     for (std::size_t i = 0; i < kind.tensors->size(); ++i)
@@ -346,6 +369,7 @@ std::vector<Named<Tensor>> WeightAverage::state() const {
 }
 
 void WeightAverage::load_state(const std::vector<Named<Tensor>>& state) {
+  check_names(state, this->state());
   for (std::size_t i = 0; i < averages_.size(); ++i)
     saved(state, number("average", i), averages_[i].shape());
   for (std::size_t i = 0; i < averages_.size(); ++i)

@@ -32,7 +32,8 @@ class Optimizer {
 
   /// Moments and the step count, for exact resume: "exp_avg.0", "exp_avg_sq.0", …, "step".
   std::vector<Named<Tensor>> state() const;
-  /// Restores state(). Throws Error naming what is missing or has another shape.
+  /// Restores state(). Throws Error naming what is missing, unknown or has another shape; then
+  /// nothing is changed.
   void load_state(const std::vector<Named<Tensor>>& state);
 
   /// The learning rate of the next step; schedules write it.

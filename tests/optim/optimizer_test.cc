@@ -201,6 +201,18 @@ TEST_CASE("optimizers: refusals change nothing") {
   std::vector<Named<Tensor>> state = adam.state();
   state.erase(state.begin());
   CHECK(contains(error_text([&] { adam.load_state(state); }), "exp_avg.0"));
+  // What another optimizer, or another network, would leave behind is not dropped in silence.
+  Adam amsgrad(parameters, {.amsgrad = true});
+  const std::string text = error_text([&] { adam.load_state(amsgrad.state()); });
+  CHECK(contains(text, "has max_exp_avg_sq.0, which this optimizer does not keep"));
+  CHECK(contains(text, "kept here   exp_avg, exp_avg_sq, step\n"));
+  state = adam.state();
+  state.push_back({"exp_avg.2", Tensor::zeros({2})});
+  CHECK(contains(error_text([&] { adam.load_state(state); }), "exp_avg.2"));
+  WeightAverage average(parameters, 0.9);
+  state = average.state();
+  state.push_back({"average.7", Tensor::zeros({2})});
+  CHECK(contains(error_text([&] { average.load_state(state); }), "average.7"));
 }
 
 TEST_CASE("make_optimizer: by name") {
