@@ -156,6 +156,20 @@ Tensor center(const Tensor& x, const Axes& axes) {
   });
 }
 
+namespace {
+
+bool has_zero(const Tensor& y) {
+  const std::span<const Real> values = y.data();
+  return std::find(values.begin(), values.end(), Real(0)) != values.end();
+}
+
+/// y with 1 for 0, so that what is divided by it and then left out is no NaN.
+Tensor nonzero(const Tensor& y) {
+  return has_zero(y) ? where(y.detach(), y, Tensor::scalar(1)) : y;
+}
+
+}  // namespace
+
 namespace detail {
 
 Tensor root_mean_square(std::string_view op, const Tensor& x, const Axes& axes, Real eps,
@@ -167,8 +181,9 @@ Tensor root_mean_square(std::string_view op, const Tensor& x, const Axes& axes, 
   return record(
       op, {x}, y,
       [x = Saved(x), y = Saved(y), kept = p.kept, divisor](const Tensor& g, const Needs&) -> Grads {
-        const Tensor factor = affine(g / y(), static_cast<Real>(1 / divisor), 0);
-        return {x() * keep(factor, kept)};
+        Tensor factor = g / nonzero(y());
+        if (has_zero(y())) factor = where(y().detach(), factor, Tensor::scalar(0));
+        return {x() * keep(affine(factor, static_cast<Real>(1 / divisor), 0), kept)};
       });
 }
 
@@ -335,7 +350,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   for (int axis = 0; axis < x.rank(); ++axis) {
     const std::int64_t extent = axis < extra ? 1 : shape[axis - extra];
     if (extent != x.dim(axis) && extent != 1) {
-      throw Error("sum_to", "{} cannot come from broadcasting {}", x.shape(), shape);
+      throw Error("sum_to", "{} cannot come from broadcasting {}", x.shape(), shape)
+          .hint("each extent of the target must be 1 or that of the input");
     }
     if (axis < extra || extent != x.dim(axis)) axes.push_back(axis);
   }

@@ -51,7 +51,8 @@ Tensor prod(const Tensor& x, const Axes& axes = {}, const ReduceOptions& options
 /// ln Σ eˣ, without overflow.
 Tensor logsumexp(const Tensor& x, const Axes& axes = {}, const ReduceOptions& options = {});
 
-/// eps is added inside the root, so that the gradient at 0 is 0 instead of NaN.
+/// eps is added inside the root, which makes it smooth at 0. Without it the gradient jumps there,
+/// and at 0 itself it is taken to be 0, as in PyTorch.
 struct NormOptions {
   Real eps = 0;
   bool keepdim = false;
