@@ -39,6 +39,25 @@ const std::vector<std::string>& block_names() {
   return names;
 }
 
+const std::vector<std::string>& block_orders() {
+  static const std::vector<std::string> orders{"layer-norm-activation", "layer-activation-norm",
+                                               "norm-layer-activation", "norm-activation-layer",
+                                               "activation-layer-norm", "activation-norm-layer"};
+  return orders;
+}
+
+/// "layer", "norm", "activation" as a block's setting orders them.
+std::vector<std::string> parts_in_order(const std::string& order) {
+  std::vector<std::string> parts;
+  std::size_t begin = 0;
+  for (std::size_t dash = order.find('-'); dash != order.npos; dash = order.find('-', begin)) {
+    parts.push_back(order.substr(begin, dash - begin));
+    begin = dash + 1;
+  }
+  parts.push_back(order.substr(begin));
+  return parts;
+}
+
 Pair pair(const std::vector<double>& values) {
   return {static_cast<int>(values[0]), static_cast<int>(values[1])};
 }
@@ -121,6 +140,9 @@ void describe(Fields& f, BlockSetting& s) {
   if (conv || transpose || linear || s.type == "activation" || s.type == "residual") {
     f.word_or_object("activation", s.activation, "type", activation_names(), "applied last");
   }
+  if (conv || transpose || linear)
+    f.choice("order", s.order, block_orders(),
+             "in which order the block's parts are applied; norm-activation-layer: pre-activation");
   if (s.type == "upsample" || s.type == "pixel_shuffle")
     f.integer("factor", s.factor, {.min = 1, .max = 64}, "how many times larger");
   if (s.type == "upsample")
@@ -211,9 +233,37 @@ class NetworkBuilder {
   }
 
   void fill(Sequential& part, const BlockSetting& b, const std::string& path) {
-    const NormSetting norm = resolve(b.norm);
-    const bool bias = b.bias == "yes" || (b.bias == "auto" && !cancels_bias(norm));
-    std::int64_t width = b.width;
+    // A norm alone and an activation alone have no layer to stand before or behind.
+    for (const std::string& kind : parts_in_order(b.order)) {
+      if (kind == "layer") {
+        add_layer(part, b, path);
+      } else if (kind == "norm") {
+        add_norm(part, b);
+      } else if (b.activation.type != "none") {
+        part.add(make_activation(b.activation.type, static_cast<Real>(b.activation.slope)),
+                 "activation");
+      }
+    }
+  }
+
+  static bool has_weights(const BlockSetting& b) {
+    return b.type == "conv" || b.type == "conv_transpose" || b.type == "linear";
+  }
+
+  void add_norm(Sequential& part, const BlockSetting& b) const {
+    if (!has_weights(b) && b.type != "norm") return;
+    const bool before = b.order.find("norm") < b.order.find("layer");
+    const std::int64_t width = b.type == "norm" || before ? channels() : b.width;
+    if (std::shared_ptr<UnaryModule> layer = make_norm(resolve(b.norm), width))
+      part.add_shared(layer, "norm");
+  }
+
+  void add_layer(Sequential& part, const BlockSetting& b, const std::string& path) {
+    // A norm takes the bias out only where it follows at once.
+    const bool norm_next = b.order.find("layer-norm") != std::string::npos;
+    const bool bias =
+        b.bias == "yes" || (b.bias == "auto" && !(norm_next && cancels_bias(resolve(b.norm))));
+    const std::int64_t width = b.width;
     if (b.type == "conv") {
       const Conv2dOptions options{.kernel = pair(b.kernel),
                                   .stride = pair(b.stride),
@@ -271,18 +321,7 @@ class NetworkBuilder {
     } else if (b.type == "dropout") {
       part.add(Dropout({.probability = static_cast<Real>(b.probability)}, rng_.split(path)),
                "dropout");
-    } else if (b.type == "norm") {
-      width = channels();
     }
-    const bool has_norm =
-        b.type == "conv" || b.type == "conv_transpose" || b.type == "linear" || b.type == "norm";
-    if (has_norm) {
-      if (std::shared_ptr<UnaryModule> layer = make_norm(norm, width))
-        part.add_shared(layer, "norm");
-    }
-    if (b.activation.type != "none")
-      part.add(make_activation(b.activation.type, static_cast<Real>(b.activation.slope)),
-               "activation");
   }
 
   Shape example() const {

@@ -31,7 +31,8 @@ void describe(Fields& fields, ActivationSetting& setting);
 
 void describe(Fields& fields, InitSetting& setting);
 
-/// One block of a network: a layer, then its norm, then its activation.
+/// One block of a network: a layer, its norm and its activation, in this order unless it says
+/// otherwise.
 struct BlockSetting {
   std::string type = "conv";
   std::int64_t width = 0;
@@ -43,6 +44,7 @@ struct BlockSetting {
   std::string reparameterize = "none";  // conv, linear: how the weight is computed, see WeightRule
   NormChoice norm;
   ActivationSetting activation;
+  std::string order = "layer-norm-activation";  // conv, conv_transpose, linear
   std::int64_t factor = 2;
   std::string mode = "nearest";
   double probability = 0.5;

@@ -55,6 +55,51 @@ TEST_CASE("build_network: infers channels and features") {
   CHECK(output_shape(*net, {3, 8, 8}) == Shape{7});
 }
 
+TEST_CASE("build_network: the parts of a block in any order") {
+  const std::pair<const char*, const char*> kinds[] = {
+      {"layer-norm-activation", "Conv2d BatchNorm ReLU"},
+      {"layer-activation-norm", "Conv2d ReLU BatchNorm"},
+      {"norm-layer-activation", "BatchNorm Conv2d ReLU"},
+      {"norm-activation-layer", "BatchNorm ReLU Conv2d"},
+      {"activation-layer-norm", "ReLU Conv2d BatchNorm"},
+      {"activation-norm-layer", "ReLU BatchNorm Conv2d"}};
+  for (const auto& [order, wanted] : kinds) {
+    CAPTURE(order);
+    BlockSetting conv = block("conv", 6);
+    conv.activation.type = "relu";
+    conv.order = order;
+    const auto net = build_network(blocks({conv}), {3, 8, 8}, {.type = "batch"}, "/m", Rng(1));
+    std::string found;
+    for (const auto& [name, part] : net->children()[0].second->children())
+      found += (found.empty() ? "" : " ") + std::string(part->kind());
+    CHECK(found == wanted);
+    const auto parameters = net->named_parameters();
+    const std::string text = order;
+    for (const auto& parameter : parameters) {
+      // Before the convolution the norm sees its input; names do not depend on the order.
+      if (parameter.name == "0.norm.weight")
+        CHECK(parameter.value.dim(0) == (text.find("norm") < text.find("layer") ? 3 : 6));
+    }
+    // Only a norm right behind the convolution makes its bias useless.
+    CHECK(has(names_of(parameters), "0.conv.bias") == (text.find("layer-norm") == text.npos));
+  }
+}
+
+TEST_CASE("block settings: the order is checked") {
+  BlockSetting setting;
+  Problems problems;
+  read_settings(parse_json(R"({"width": 3, "order": "norm-activation-layers"})", "c"), setting,
+                problems);
+  const std::string text = error_text([&] { problems.throw_if_any(); });
+  CHECK(contains(text, "/order\n  must be one of layer-norm-activation, "));
+  CHECK(contains(text, "did you mean \"norm-activation-layer\"?"));
+  Problems none;
+  BlockSetting flat;
+  read_settings(parse_json(R"({"type": "flatten", "order": "norm-activation-layer"})", "c"), flat,
+                none);
+  CHECK(contains(error_text([&] { none.throw_if_any(); }), "unknown key \"order\" in flatten"));
+}
+
 TEST_CASE("build_network: a norm is inherited, the nearest one wins, and takes the bias along") {
   BlockSetting own = block("conv", 4);
   own.norm.type = "group";
