@@ -8,11 +8,19 @@
 
 namespace tapestry {
 
-std::string to_text(double value) {
+namespace {
+
+template <class T>
+std::string shortest(T value) {
   char buffer[32];
   const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
   return error == std::errc() ? std::string(buffer, end) : "?";
 }
+
+}  // namespace
+
+std::string to_text(double value) { return shortest(value); }
+std::string to_text(float value) { return shortest(value); }
 
 std::string fill_in(std::string_view pattern, const std::vector<std::string>& values) {
   std::string text;

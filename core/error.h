@@ -25,7 +25,7 @@ std::string to_text(T value) {
   return std::to_string(value);
 }
 std::string to_text(double value);
-inline std::string to_text(float value) { return to_text(static_cast<double>(value)); }
+std::string to_text(float value);
 
 /// `pattern` with each "{}" replaced by the next value. g++ 12 has no <format>.
 std::string fill_in(std::string_view pattern, const std::vector<std::string>& values);

@@ -33,14 +33,9 @@ void check_channels(std::string_view layer, const Tensor& x, std::int64_t channe
   if (x.rank() < 2 || x.dim(1) != channels) {
     throw Error(layer, "was made for {} channels on axis 1", channels)
         .shape("input", x, "(N, C, …)")
-        .hint("build it as {}({})", layer, x.rank() < 2 ? channels : x.dim(1));
+        .hint(x.rank() < 2 ? "give it a batch of samples" : "build it for {} channels",
+              x.rank() < 2 ? 0 : x.dim(1));
   }
-}
-
-/// γ and β of one number per channel: a set of the affine part, whatever the statistics are taken
-/// over.
-NormAffine per_channel_affine(const Tensor& weight, const Tensor& bias, const Shape& shape) {
-  return {weight, bias, per_channel(shape)};
 }
 
 /// BatchNorm and InstanceNorm need two values for a variance.
@@ -59,30 +54,67 @@ void move_average(Tensor& running, const Tensor& batch, double weight, double sc
   }
 }
 
-double unbiased(std::int64_t count) {
-  return static_cast<double>(count) / static_cast<double>(count - 1);
+/// ", eps 0.001" and the like, for what is not as usual.
+template <class T>
+std::string unless(std::string_view name, const T& value, const T& usual) {
+  return value == usual ? "" : format(", {} {}", name, value);
+}
+std::string no_affine(bool affine) { return affine ? "" : ", no affine"; }
+
+/// "[3, 5]" of a norm over trailing axes, which must have elements.
+const Shape& checked_trailing(std::string_view layer, const Shape& shape) {
+  if (shape.rank() < 1 || shape.size() < 1)
+    throw Error(layer, "needs the extents of the axes to average over, got {}", shape)
+        .hint("{}({64}) averages over the last axis, of 64 numbers", layer);
+  return shape;
 }
 
 }  // namespace
 
-// Batch
-// ----------------------------------------------------------------------------------------------------------------
-
-BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options)
-    : channels_(channels), options_(options) {
-  if (options.affine) {
+ChannelNorm::ChannelNorm(std::string_view layer, std::int64_t channels, bool affine, bool tracked)
+    : channels_(channels) {
+  if (channels < 1) throw Error(layer, "needs at least one channel, got {}", channels);
+  if (affine) {
     weight_ = parameter("weight", {channels}, Start::constant(1));
     bias_ = parameter("bias", {channels}, Start::constant(0));
   }
-  if (options.track_running_stats) {
+  if (tracked) {
     running_mean_ = buffer("running_mean", Tensor::zeros({channels}));
     running_var_ = buffer("running_var", Tensor::ones({channels}));
     batches_ = buffer("num_batches_tracked", Tensor::zeros({}));
   }
 }
 
+void ChannelNorm::move_averages(const NormStats& stats, double weight, std::int64_t count) {
+  const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
+  move_average(running_mean_, stats.mean, weight, 1);
+  move_average(running_var_, stats.variance, weight, unbiased);
+}
+
+NormalizeOptions ChannelNorm::with_affine(Real eps, const Shape& shape) const {
+  return {.eps = eps, .affine = {weight_, bias_, per_channel(shape)}};
+}
+
+// Batch
+// ----------------------------------------------------------------------------------------------------------------
+
+BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options)
+    : ChannelNorm("BatchNorm", channels, options.affine, options.track_running_stats),
+      options_(options) {}
+
 std::string BatchNorm::describe() const {
-  return format("BatchNorm({}{})", channels_, options_.affine ? "" : ", no affine");
+  const BatchNormOptions usual, &o = options_;
+  std::string text = format("BatchNorm({}", channels_) + unless("eps", o.eps, usual.eps);
+  if (!o.track_running_stats) {
+    text += ", no running statistics";
+  } else if (!o.momentum) {
+    text += ", plain averages";
+  } else {
+    text += unless("momentum", *o.momentum, *usual.momentum);
+  }
+  if (o.track_running_stats && o.evaluation == EvalStatistics::kBatch)
+    text += ", evaluated with the batch's statistics";
+  return text + no_affine(o.affine) + ")";
 }
 
 Cost BatchNorm::cost(const Shape& input, const Shape&) const {
@@ -100,15 +132,13 @@ void BatchNorm::track(const NormStats& stats, std::int64_t count) {
   const double weight = options_.momentum && !recalibrating_
                             ? static_cast<double>(*options_.momentum)
                             : 1.0 / static_cast<double>(seen);
-  move_average(running_mean_, stats.mean, weight, 1);
-  move_average(running_var_, stats.variance, weight, unbiased(count));
+  move_averages(stats, weight, count);
 }
 
 Tensor BatchNorm::forward(const Tensor& x) {
   check_channels("BatchNorm", x, channels_);
   const NormSet set = per_channel(x.shape());
-  NormalizeOptions options{.eps = options_.eps,
-                           .affine = per_channel_affine(weight_, bias_, x.shape())};
+  NormalizeOptions options = with_affine(options_.eps, x.shape());
   const bool updating = (is_training() || recalibrating_) && options_.track_running_stats;
   if (!updating && !is_training() && options_.track_running_stats &&
       options_.evaluation == EvalStatistics::kRunning) {
@@ -151,14 +181,18 @@ void recalibrate(Module& module, const std::function<void()>& run) {
 // ----------------------------------------------------------------------------------------------------------------
 
 LayerNorm::LayerNorm(const Shape& normalized_shape, const LayerNormOptions& options)
-    : normalized_shape_(normalized_shape), options_(options) {
+    : normalized_shape_(checked_trailing("LayerNorm", normalized_shape)), options_(options) {
   if (options.affine) {
     weight_ = parameter("weight", normalized_shape, Start::constant(1));
     if (options.bias) bias_ = parameter("bias", normalized_shape, Start::constant(0));
   }
 }
 
-std::string LayerNorm::describe() const { return format("LayerNorm({})", normalized_shape_); }
+std::string LayerNorm::describe() const {
+  return format("LayerNorm({}", normalized_shape_) +
+         unless("eps", options_.eps, LayerNormOptions().eps) +
+         (options_.affine && !options_.bias ? ", no bias" : no_affine(options_.affine)) + ")";
+}
 
 Cost LayerNorm::cost(const Shape&, const Shape&) const {
   return {0, averaged(normalized_shape_.extents(), "sample", "the trailing axes")};
@@ -190,18 +224,17 @@ Tensor LayerNorm::forward(const Tensor& x) {
 // ----------------------------------------------------------------------------------------------------------------
 
 GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, const GroupNormOptions& options)
-    : groups_(groups), channels_(channels), options_(options) {
-  if (groups < 1 || channels < 1 || channels % groups != 0) {
+    : ChannelNorm("GroupNorm", channels, options.affine), groups_(groups), options_(options) {
+  if (groups < 1 || channels % groups != 0) {
     throw Error("GroupNorm", "{} groups do not divide {} channels", groups, channels)
         .hint("choose a divisor of the channels, for example 4 to 16 channels per group");
   }
-  if (options.affine) {
-    weight_ = parameter("weight", {channels}, Start::constant(1));
-    bias_ = parameter("bias", {channels}, Start::constant(0));
-  }
 }
 
-std::string GroupNorm::describe() const { return format("GroupNorm({}, {})", groups_, channels_); }
+std::string GroupNorm::describe() const {
+  return format("GroupNorm({}, {}", groups_, channels_) +
+         unless("eps", options_.eps, GroupNormOptions().eps) + no_affine(options_.affine) + ")";
+}
 
 Cost GroupNorm::cost(const Shape& input, const Shape&) const {
   std::vector<std::int64_t> extents = without(input, {0, 1});
@@ -212,28 +245,22 @@ Cost GroupNorm::cost(const Shape& input, const Shape&) const {
 
 Tensor GroupNorm::forward(const Tensor& x) {
   check_channels("GroupNorm", x, channels_);
-  return normalize(x, per_group(x.shape(), groups_),
-                   {.eps = options_.eps, .affine = per_channel_affine(weight_, bias_, x.shape())});
+  return normalize(x, per_group(x.shape(), groups_), with_affine(options_.eps, x.shape()));
 }
 
 // Instance
 // -------------------------------------------------------------------------------------------------------------
 
 InstanceNorm::InstanceNorm(std::int64_t channels, const InstanceNormOptions& options)
-    : channels_(channels), options_(options) {
-  if (options.affine) {
-    weight_ = parameter("weight", {channels}, Start::constant(1));
-    bias_ = parameter("bias", {channels}, Start::constant(0));
-  }
-  if (options.track_running_stats) {
-    running_mean_ = buffer("running_mean", Tensor::zeros({channels}));
-    running_var_ = buffer("running_var", Tensor::ones({channels}));
-    batches_ = buffer("num_batches_tracked", Tensor::zeros({}));
-  }
-}
+    : ChannelNorm("InstanceNorm", channels, options.affine, options.track_running_stats),
+      options_(options) {}
 
 std::string InstanceNorm::describe() const {
-  return format("InstanceNorm({}{})", channels_, options_.affine ? "" : ", no affine");
+  const InstanceNormOptions usual, &o = options_;
+  std::string text = format("InstanceNorm({}", channels_) + unless("eps", o.eps, usual.eps);
+  if (o.track_running_stats)
+    text += ", running statistics" + unless("momentum", o.momentum, usual.momentum);
+  return text + no_affine(o.affine) + ")";
 }
 
 Cost InstanceNorm::cost(const Shape& input, const Shape&) const {
@@ -246,8 +273,7 @@ Tensor InstanceNorm::forward(const Tensor& x) {
     throw Error("InstanceNorm", "needs positions to average over, the input has none")
         .shape("input", x, "(N, C)")
         .hint("use LayerNorm or GroupNorm on vectors");
-  NormalizeOptions options{.eps = options_.eps,
-                           .affine = per_channel_affine(weight_, bias_, x.shape())};
+  NormalizeOptions options = with_affine(options_.eps, x.shape());
   if (options_.track_running_stats && !is_training())
     return normalize_with(x, per_channel(x.shape()), {running_mean_, running_var_}, options);
   const NormSet set = per_instance(x.shape());
@@ -266,9 +292,8 @@ Tensor InstanceNorm::forward(const Tensor& x) {
       return average;
     };
     batches_.mutable_data()[0] += 1;
-    const double weight = static_cast<double>(options_.momentum);
-    move_average(running_mean_, over_samples(stats.mean), weight, 1);
-    move_average(running_var_, over_samples(stats.variance), weight, unbiased(set.count()));
+    move_averages({over_samples(stats.mean), over_samples(stats.variance)},
+                  static_cast<double>(options_.momentum), set.count());
   }
   return y;
 }
@@ -277,10 +302,13 @@ Tensor InstanceNorm::forward(const Tensor& x) {
 // -----------------------------------------------------------------------------------------------------
 
 RMSNorm::RMSNorm(const Shape& normalized_shape, const RMSNormOptions& options)
-    : normalized_shape_(normalized_shape), options_(options) {
+    : normalized_shape_(checked_trailing("RMSNorm", normalized_shape)), options_(options) {
   if (options.affine) weight_ = parameter("weight", normalized_shape, Start::constant(1));
 }
-std::string RMSNorm::describe() const { return format("RMSNorm({})", normalized_shape_); }
+std::string RMSNorm::describe() const {
+  return format("RMSNorm({}", normalized_shape_) +
+         unless("eps", options_.eps, RMSNormOptions().eps) + no_affine(options_.affine) + ")";
+}
 Cost RMSNorm::cost(const Shape&, const Shape&) const {
   return {0, averaged(normalized_shape_.extents(), "sample", "the trailing axes; no mean")};
 }
@@ -293,21 +321,23 @@ Tensor RMSNorm::forward(const Tensor& x) {
 }
 
 ChannelRMSNorm::ChannelRMSNorm(std::int64_t channels, const RMSNormOptions& options)
-    : options_(options) {
-  if (!options.affine) return;
-  weight_ = parameter("weight", {channels}, Start::constant(1));
-  bias_ = parameter("bias", {channels}, Start::constant(0));
+    : ChannelNorm("ChannelRMSNorm", channels, options.affine), options_(options) {}
+std::string ChannelRMSNorm::describe() const {
+  return format("ChannelRMSNorm({}", channels_) +
+         unless("eps", options_.eps, RMSNormOptions().eps) + no_affine(options_.affine) + ")";
 }
-std::string ChannelRMSNorm::describe() const { return "ChannelRMSNorm"; }
 Cost ChannelRMSNorm::cost(const Shape& input, const Shape&) const {
   return {0, averaged(without(input, {0}), "sample", "channels and positions; no mean")};
 }
 Tensor ChannelRMSNorm::forward(const Tensor& x) {
-  return root_mean_square_normalize(
-      x, per_group(x.shape(), 1),
-      {.eps = options_.eps, .affine = per_channel_affine(weight_, bias_, x.shape())});
+  check_channels("ChannelRMSNorm", x, channels_);
+  return root_mean_square_normalize(x, per_group(x.shape(), 1),
+                                    with_affine(options_.eps, x.shape()));
 }
 
+std::string PixelNorm::describe() const {
+  return eps_ == Real(1e-8) ? "PixelNorm" : format("PixelNorm(eps {})", eps_);
+}
 Cost PixelNorm::cost(const Shape& input, const Shape&) const {
   return {0, averaged({input.rank() > 1 ? input[1] : 1}, "pixel", "channels; no mean")};
 }

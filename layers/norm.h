@@ -13,6 +13,21 @@
 
 namespace tapestry::nn {
 
+/// A norm with γ and β per channel and, where they are asked for, running averages. State: weight
+/// (C), bias (C) if affine; running_mean (C), running_var (C), num_batches_tracked () if tracked.
+/// Start: γ = 1, β = 0.
+class ChannelNorm : public UnaryModule {
+ protected:
+  ChannelNorm(std::string_view layer, std::int64_t channels, bool affine, bool tracked = false);
+  /// running = (1 − weight)·running + weight·stats, the variance made unbiased for `count` values.
+  void move_averages(const NormStats& stats, double weight, std::int64_t count);
+  /// The normalization's options, with γ and β.
+  NormalizeOptions with_affine(Real eps, const Shape& shape) const;
+
+  std::int64_t channels_;
+  Tensor weight_, bias_, running_mean_, running_var_, batches_;
+};
+
 /// What BatchNorm (and InstanceNorm with running statistics) does in evaluation: use the averages
 /// collected in training, or the statistics of the batch at hand. A third way, recalibration, is
 /// recalibrate() followed by kRunning.
@@ -36,7 +51,7 @@ struct BatchNormOptions {
 /// W) → same. State: weight (C), bias (C), running_mean (C), running_var (C), num_batches_tracked
 /// (). Start: γ = 1, β = 0. Throws Error in training when a channel has one value only. Ioffe &
 /// Szegedy 2015.
-class BatchNorm : public UnaryModule {
+class BatchNorm final : public ChannelNorm {
  public:
   explicit BatchNorm(std::int64_t channels, const BatchNormOptions& options = {});
   std::string_view kind() const override { return "BatchNorm"; }
@@ -52,10 +67,8 @@ class BatchNorm : public UnaryModule {
 
  private:
   void track(const NormStats& stats, std::int64_t count);
-  std::int64_t channels_;
   BatchNormOptions options_;
   bool recalibrating_ = false;
-  Tensor weight_, bias_, running_mean_, running_var_, batches_;
 };
 using BatchNorm1d = BatchNorm;
 using BatchNorm2d = BatchNorm;
@@ -99,7 +112,7 @@ struct GroupNormOptions {
 /// One mean and variance per sample and group of neighboring channels; γ and β per channel. One
 /// group is layer normalization as convolutional nets use it, as many as channels is InstanceNorm.
 /// Shapes: (N, C, …) → same. State: weight (C), bias (C). Wu & He 2018.
-class GroupNorm final : public UnaryModule {
+class GroupNorm final : public ChannelNorm {
  public:
   GroupNorm(std::int64_t groups, std::int64_t channels, const GroupNormOptions& options = {});
   std::string_view kind() const override { return "GroupNorm"; }
@@ -110,9 +123,8 @@ class GroupNorm final : public UnaryModule {
   Tensor forward(const Tensor& x) override;
 
  private:
-  std::int64_t groups_, channels_;
+  std::int64_t groups_;
   GroupNormOptions options_;
-  Tensor weight_, bias_;
 };
 
 struct InstanceNormOptions {
@@ -128,7 +140,7 @@ struct InstanceNormOptions {
 /// with affine weight (C), bias (C); when tracked running_mean, running_var (C),
 /// num_batches_tracked (). Throws Error for a single position: the result would be β whatever the
 /// input. Ulyanov, Vedaldi, Lempitsky 2016.
-class InstanceNorm final : public UnaryModule {
+class InstanceNorm final : public ChannelNorm {
  public:
   explicit InstanceNorm(std::int64_t channels, const InstanceNormOptions& options = {});
   std::string_view kind() const override { return "InstanceNorm"; }
@@ -139,9 +151,7 @@ class InstanceNorm final : public UnaryModule {
   Tensor forward(const Tensor& x) override;
 
  private:
-  std::int64_t channels_;
   InstanceNormOptions options_;
-  Tensor weight_, bias_, running_mean_, running_var_, batches_;
 };
 using InstanceNorm1d = InstanceNorm;
 using InstanceNorm2d = InstanceNorm;
@@ -171,7 +181,7 @@ class RMSNorm final : public UnaryModule {
 
 /// RMSNorm of images: one mean square per sample over (C, H, W), γ and β per channel. State: weight
 /// (C), bias (C).
-class ChannelRMSNorm final : public UnaryModule {
+class ChannelRMSNorm final : public ChannelNorm {
  public:
   explicit ChannelRMSNorm(std::int64_t channels, const RMSNormOptions& options = {});
   std::string_view kind() const override { return "ChannelRMSNorm"; }
@@ -183,7 +193,6 @@ class ChannelRMSNorm final : public UnaryModule {
 
  private:
   RMSNormOptions options_;
-  Tensor weight_, bias_;
 };
 
 /// x/√(mean over channels of x² + eps), at each pixel; no parameters. Karras et al. 2018.
@@ -191,6 +200,7 @@ class PixelNorm final : public UnaryModule {
  public:
   explicit PixelNorm(Real eps = Real(1e-8)) : eps_(eps) {}
   std::string_view kind() const override { return "PixelNorm"; }
+  std::string describe() const override;
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:

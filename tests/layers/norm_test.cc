@@ -168,9 +168,25 @@ TEST_CASE("InstanceNorm: tracks the mean of the samples' own statistics") {
 TEST_CASE("norm layers: describe and what they average over") {
   const Shape shape{8, 4, 16, 16};
   CHECK(BatchNorm(4).describe() == "BatchNorm(4)");
-  CHECK(BatchNorm(4, {.affine = false}).describe() == "BatchNorm(4, no affine)");
+  CHECK(BatchNorm(4, {.eps = Real(1e-3), .momentum = Real(0.2), .affine = false}).describe() ==
+        "BatchNorm(4, eps 0.001, momentum 0.2, no affine)");
+  CHECK(BatchNorm(4, {.momentum = {}, .evaluation = EvalStatistics::kBatch}).describe() ==
+        "BatchNorm(4, plain averages, evaluated with the batch's statistics)");
+  CHECK(BatchNorm(4, {.track_running_stats = false}).describe() ==
+        "BatchNorm(4, no running statistics)");
   CHECK(LayerNorm({3, 5}).describe() == "LayerNorm([3, 5])");
+  CHECK(LayerNorm({3}, {.eps = 1, .bias = false}).describe() == "LayerNorm([3], eps 1, no bias)");
   CHECK(GroupNorm(2, 4).describe() == "GroupNorm(2, 4)");
+  CHECK(GroupNorm(2, 4, {.affine = false}).describe() == "GroupNorm(2, 4, no affine)");
+  CHECK(InstanceNorm(4, {.affine = true, .track_running_stats = true}).describe() ==
+        "InstanceNorm(4, running statistics)");
+  CHECK(RMSNorm({3}).describe() == "RMSNorm([3])");
+  CHECK(ChannelRMSNorm(3, {.eps = Real(1e-5)}).describe() == "ChannelRMSNorm(3, eps 1e-05)");
+  CHECK(PixelNorm().describe() == "PixelNorm");
+  CHECK(contains(error_text([] { BatchNorm(0); }), "BatchNorm: needs at least one channel"));
+  CHECK(contains(error_text([] { InstanceNorm(-1); }), "got -1"));
+  CHECK(contains(error_text([] { LayerNorm({0}); }), "LayerNorm: needs the extents"));
+  CHECK(contains(error_text([] { RMSNorm(Shape{}); }), "RMSNorm: needs the extents"));
   CHECK(BatchNorm(4).cost(shape, shape).averages_over ==
         "8·16·16 numbers per channel (over batch, height, width)");
   CHECK(InstanceNorm(4).cost(shape, shape).averages_over ==
