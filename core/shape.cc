@@ -20,12 +20,14 @@ Shape::Shape(std::span<const std::int64_t> extents) {
   }
 }
 
-int Shape::axis_index(int axis) const {
+int Shape::axis_index(int axis, std::string_view op) const {
   const int index = axis < 0 ? axis + rank_ : axis;
-  if (index < 0 || index >= rank_) {
-    throw Error("shape", "axis {} does not exist in {}, which has {} axes", axis, str(), rank_);
-  }
-  return index;
+  if (index >= 0 && index < rank_) return index;
+  Error error(op, "axis {} does not exist, there are {}", axis, rank_);
+  error.shape("input", *this);
+  if (rank_ > 0)
+    error.hint("axes count from 0 to {}, or from the end from -1 to {}", rank_ - 1, -rank_);
+  throw error;
 }
 
 Shape Shape::with(int axis, std::int64_t extent) const {
@@ -79,11 +81,7 @@ std::vector<int> normalize_axes(std::string_view op, const Shape& shape,
     return result;
   }
   for (const int axis : axes) {
-    const int index = axis < 0 ? axis + shape.rank() : axis;
-    if (index < 0 || index >= shape.rank()) {
-      throw Error(op, "axis {} does not exist", axis).shape("input", shape);
-    }
-    result.push_back(index);
+    result.push_back(shape.axis_index(axis, op));
   }
   std::sort(result.begin(), result.end());
   if (const auto twice = std::adjacent_find(result.begin(), result.end()); twice != result.end()) {

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tapestry {
@@ -36,8 +37,8 @@ class Shape {
   }
   /// The same with the extent of one axis replaced.
   Shape with(int axis, std::int64_t extent) const;
-  /// `axis` counted from the front. Throws Error when there is no such axis.
-  int axis_index(int axis) const;
+  /// `axis` counted from the front. Throws Error naming `op` when there is no such axis.
+  int axis_index(int axis, std::string_view op = "shape") const;
   /// Product of the extents of the axes [first, last); 1 when empty.
   std::int64_t product(int first, int last) const;
 

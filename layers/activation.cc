@@ -72,8 +72,10 @@ Lambda make_activation(std::string_view name, Real slope) {
   throw Error("activation", "there is no activation \"{}\"", name).hint("use one of {}", known);
 }
 
-PReLU::PReLU(std::int64_t channels)
-    : weight_(parameter("weight", {channels}, Start::constant(Real(0.25)))) {}
+PReLU::PReLU(std::int64_t channels) {
+  if (channels < 1) throw Error("PReLU", "needs at least one slope, got {}", channels);
+  weight_ = parameter("weight", {channels}, Start::constant(Real(0.25)));
+}
 Tensor PReLU::forward(const Tensor& x) { return prelu(x, weight_); }
 
 }  // namespace tapestry::nn

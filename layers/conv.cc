@@ -27,7 +27,9 @@ std::string common_settings(const Options& o) {
 }  // namespace
 
 void check_conv_sizes(std::string_view layer, std::int64_t in, std::int64_t out,
-                      std::int64_t groups) {
+                      std::int64_t groups, Pair kernel) {
+  if (kernel.h < 1 || kernel.w < 1)
+    throw Error(layer, "needs a kernel of at least 1 × 1, got {} × {}", kernel.h, kernel.w);
   if (in < 1 || out < 1)
     throw Error(layer, "needs at least one channel in and out, got {} and {}", in, out);
   if (groups < 1 || in % groups != 0 || out % groups != 0) {
@@ -50,7 +52,7 @@ Tensor padded_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
 
 Conv2d::Conv2d(std::int64_t in, std::int64_t out, const Conv2dOptions& options)
     : in_(in), out_(out), options_(options) {
-  check_conv_sizes("Conv2d", in, out, options.groups);
+  check_conv_sizes("Conv2d", in, out, options.groups, options.kernel);
   const Start start = default_start(in / options.groups * options.kernel.h * options.kernel.w);
   weight_ =
       parameter("weight", {out, in / options.groups, options.kernel.h, options.kernel.w}, start);
@@ -76,7 +78,7 @@ Tensor Conv2d::forward(const Tensor& x) { return padded_conv2d(x, weight_, bias_
 
 Conv1d::Conv1d(std::int64_t in, std::int64_t out, const Conv1dOptions& options)
     : in_(in), out_(out), options_(options) {
-  check_conv_sizes("Conv1d", in, out, options.groups);
+  check_conv_sizes("Conv1d", in, out, options.groups, options.kernel);
   const Start start = default_start(in / options.groups * options.kernel);
   weight_ = parameter("weight", {out, in / options.groups, options.kernel}, start);
   if (options.bias) bias_ = parameter("bias", {out}, start);
@@ -103,7 +105,7 @@ Tensor Conv1d::forward(const Tensor& x) {
 ConvTranspose2d::ConvTranspose2d(std::int64_t in, std::int64_t out,
                                  const ConvTranspose2dOptions& options)
     : in_(in), out_(out), options_(options) {
-  check_conv_sizes("ConvTranspose2d", in, out, options.groups);
+  check_conv_sizes("ConvTranspose2d", in, out, options.groups, options.kernel);
   // PyTorch takes the fan-in from the second axis of the weight, out/groups here.
   const Start start = default_start(out / options.groups * options.kernel.h * options.kernel.w);
   weight_ =

@@ -15,9 +15,9 @@ struct Conv2dOptions {
   PadMode padding_mode = PadMode::kConstant;  // constant: zeros
 };
 
-/// Throws Error when there are no channels, or groups do not divide them.
+/// Throws Error when there are no channels, groups do not divide them, or the kernel is empty.
 void check_conv_sizes(std::string_view layer, std::int64_t in, std::int64_t out,
-                      std::int64_t groups);
+                      std::int64_t groups, Pair kernel);
 /// "Conv2d(3, 64, kernel 4, stride 2)"
 std::string conv2d_text(std::int64_t in, std::int64_t out, const Conv2dOptions& options);
 /// conv2d() with the border that the options choose.

@@ -26,7 +26,11 @@ Cost Linear::cost(const Shape&, const Shape& output) const { return {output.size
 Tensor Linear::forward(const Tensor& x) { return linear(x, weight_, bias_); }
 
 Embedding::Embedding(std::int64_t count, std::int64_t width, const EmbeddingOptions& options)
-    : options_(options), weight_(parameter("weight", {count, width}, Start::normal(0, 1))) {}
+    : options_(options) {
+  if (count < 1 || width < 1)
+    throw Error("Embedding", "needs at least one row and one column, got {} and {}", count, width);
+  weight_ = parameter("weight", {count, width}, Start::normal(0, 1));
+}
 
 std::string Embedding::describe() const {
   return format(

@@ -35,6 +35,13 @@ void check_same(std::string_view loss, const Tensor& x, const Tensor& target) {
   }
 }
 
+void check_delta(std::string_view loss, std::string_view name, Real value) {
+  if (!(value > 0)) {
+    throw Error(loss, "{} must be above 0, got {}", name, value)
+        .hint("it is the error at which the parabola turns into a line");
+  }
+}
+
 }  // namespace
 
 Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction how) {
@@ -49,7 +56,7 @@ Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction how) {
 
 Tensor huber_loss(const Tensor& x, const Tensor& target, Real delta, Reduction how) {
   check_same("huber_loss", x, target);
-  if (!(delta > 0)) throw Error("huber_loss", "delta must be above 0, got {}", delta);
+  check_delta("huber_loss", "delta", delta);
   const Tensor d = x - target;
   // c = d clipped to ±delta: c²/2 + delta·(|d| − |c|) is both branches in one formula.
   const Tensor c = clamp(d, -delta, delta);
@@ -57,7 +64,9 @@ Tensor huber_loss(const Tensor& x, const Tensor& target, Real delta, Reduction h
 }
 
 Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, Real beta, Reduction how) {
+  check_same("smooth_l1_loss", x, target);
   if (beta == 0) return l1_loss(x, target, how);
+  check_delta("smooth_l1_loss", "beta", beta);
   return huber_loss(x, target, beta, how) * (1 / beta);
 }
 
@@ -200,7 +209,7 @@ Tensor bce_with_logits(const Tensor& logits, Real target) {
 }
 
 Tensor kl_div_batchmean(const Tensor& log_probabilities, const Tensor& target) {
-  check_same("kl_div", log_probabilities, target);
+  check_same("kl_div_batchmean", log_probabilities, target);
   Tensor positive = Tensor::empty(target.shape());
   std::span<Real> mask = positive.mutable_data();
   for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = target.data()[i] > 0;
@@ -212,6 +221,8 @@ Tensor kl_div_batchmean(const Tensor& log_probabilities, const Tensor& target) {
 // ----------------------------------------------------------------------------------------------------------
 
 GanLoss nonsaturating(Real smoothing) {
+  if (!(smoothing >= 0 && smoothing < 1))
+    throw Error("nonsaturating", "smoothing must be at least 0 and below 1, got {}", smoothing);
   return {[smoothing](const Tensor& real, const Tensor& fake) {
             return bce_with_logits(real, 1 - smoothing) + bce_with_logits(fake, Real(0));
           },

@@ -183,7 +183,7 @@ ReparameterizedConv2d::ReparameterizedConv2d(std::int64_t in, std::int64_t out,
       in_(in),
       out_(out),
       options_(options.conv) {
-  check_conv_sizes("Conv2d", in, out, options_.groups);
+  check_conv_sizes("Conv2d", in, out, options_.groups, options_.kernel);
   const std::int64_t fan_in = in / options_.groups * options_.kernel.h * options_.kernel.w;
   if (options_.bias) bias_ = parameter("bias", {out}, default_start(fan_in));
   make_weight({out, in / options_.groups, options_.kernel.h, options_.kernel.w},

@@ -246,6 +246,15 @@ Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias,
         .shape("weight", weight, "(out, in / groups, k)")
         .hint("add missing axes with unsqueeze()");
   }
+  if (const std::int64_t wanted = weight.dim(1) * geometry.groups;
+      geometry.groups >= 1 && wanted != x.dim(1)) {
+    throw Error("conv1d", "the weight expects {} input channels, the input has {}", wanted,
+                x.dim(1))
+        .shape("input", x, "(N, C, L)")
+        .shape("weight", weight, "(out, in / groups, k)")
+        .hint("build the layer for {} input channels; is the input (N, L, C)? then transpose it",
+              x.dim(1));
+  }
   // A sequence is an image of one row.
   const ConvGeometry image{
       {1, geometry.stride}, {0, geometry.padding}, {1, geometry.dilation}, geometry.groups};

@@ -10,11 +10,12 @@ namespace tapestry {
 namespace {
 
 void check_positions(std::string_view op, std::span<const std::int32_t> positions,
-                     std::int64_t extent) {
+                     std::int64_t extent, std::string_view of = "", const Shape& shape = {}) {
   for (std::size_t i = 0; i < positions.size(); ++i) {
     if (positions[i] < 0 || positions[i] >= extent) {
-      throw Error(op, "index {} at place {} is outside 0 … {}", positions[i], i, extent - 1)
-          .hint("labels and token numbers start at 0");
+      Error error(op, "index {} at place {} is outside 0 … {}", positions[i], i, extent - 1);
+      if (!of.empty()) error.shape(of, shape);
+      throw error.hint("labels and token numbers start at 0");
     }
   }
 }
@@ -45,16 +46,17 @@ void check_gather(std::string_view op, const Shape& x, int axis,
         op, "the index must have as many axes as the tensor and not exceed it except along axis {}",
         axis)
         .shape("tensor", x)
-        .shape("index", shape);
+        .shape("index", shape)
+        .fact("numbers", to_text(index.size()));
   }
-  check_positions(op, index, x[axis]);
+  check_positions(op, index, x[axis], "tensor", x);
 }
 
 }  // namespace
 
 Tensor gather_rows(const Tensor& x, std::span<const std::int32_t> rows) {
-  if (x.rank() < 1) throw Error("gather_rows", "a scalar has no rows");
-  check_positions("gather_rows", rows, x.dim(0));
+  if (x.rank() < 1) throw Error("gather_rows", "a scalar has no rows").shape("input", x);
+  check_positions("gather_rows", rows, x.dim(0), "input", x.shape());
   Tensor y = Tensor::empty(x.shape().with(0, static_cast<std::int64_t>(rows.size())));
   const std::size_t row = static_cast<std::size_t>(x.shape().product(1, x.rank()));
   const Real* from = x.data().data();
@@ -73,7 +75,7 @@ Tensor scatter_add_rows(const Tensor& g, std::span<const std::int32_t> rows, std
     throw Error("scatter_add_rows", "needs one row of g for each of the {} indices", rows.size())
         .shape("g", g);
   }
-  check_positions("scatter_add_rows", rows, count);
+  check_positions("scatter_add_rows", rows, count, "g", g.shape());
   Tensor x = Tensor::zeros(g.shape().with(0, count));
   const std::size_t row = static_cast<std::size_t>(g.shape().product(1, g.rank()));
   const Real* from = g.data().data();
@@ -89,14 +91,15 @@ Tensor scatter_add_rows(const Tensor& g, std::span<const std::int32_t> rows, std
 }
 
 Tensor index_select(const Tensor& x, int axis, std::span<const std::int32_t> positions) {
-  const int a = x.shape().axis_index(axis);
+  const int a = x.shape().axis_index(axis, "index_select");
+  check_positions("index_select", positions, x.dim(a), "input", x.shape());
   return a == 0 ? gather_rows(x, positions)
                 : transpose(gather_rows(transpose(x, 0, a), positions), 0, a);
 }
 
 Tensor gather(const Tensor& x, int axis, std::span<const std::int32_t> index,
               const Shape& index_shape) {
-  const int a = x.shape().axis_index(axis);
+  const int a = x.shape().axis_index(axis, "gather");
   check_gather("gather", x.shape(), a, index, index_shape);
   Tensor y = Tensor::empty(index_shape);
   const Real* from = x.data().data();
@@ -111,7 +114,7 @@ Tensor gather(const Tensor& x, int axis, std::span<const std::int32_t> index,
 
 Tensor scatter_add(const Tensor& g, int axis, std::span<const std::int32_t> index,
                    const Shape& shape) {
-  const int a = shape.axis_index(axis);
+  const int a = shape.axis_index(axis, "scatter_add");
   check_gather("scatter_add", shape, a, index, g.shape());
   Tensor x = Tensor::zeros(shape);
   const Real* from = g.data().data();
@@ -125,6 +128,7 @@ Tensor scatter_add(const Tensor& g, int axis, std::span<const std::int32_t> inde
 }
 
 Tensor one_hot(std::span<const std::int32_t> labels, int classes) {
+  if (classes < 1) throw Error("one_hot", "needs at least one class, got {}", classes);
   check_positions("one_hot", labels, classes);
   Tensor y = Tensor::zeros({static_cast<std::int64_t>(labels.size()), classes});
   Real* to = y.mutable_data().data();

@@ -44,6 +44,14 @@ Tensor product(const Tensor& a, const Tensor& b, const MatmulOptions& o) {
               b.dim(o.transpose_b ? -2 : -1) == k ? to_text(!o.transpose_b) : to_text(inner));
   }
   const Shape a_batch = batch_of(a.shape()), b_batch = batch_of(b.shape());
+  for (int back = 1; back <= std::min(a_batch.rank(), b_batch.rank()); ++back) {
+    if (a_batch[-back] == b_batch[-back] || a_batch[-back] == 1 || b_batch[-back] == 1) continue;
+    throw Error("matmul", "the stacks do not broadcast: {} matrices against {}", a_batch[-back],
+                b_batch[-back])
+        .shape("a", a, "(…, M, K)")
+        .shape("b", b, "(…, K, N)")
+        .hint("leading extents must be equal, or one of them 1");
+  }
   const Shape batch = broadcast_shapes("matmul", a_batch, b_batch);
   std::vector<std::int64_t> extents = batch.extents();
   extents.insert(extents.end(), {m, n});

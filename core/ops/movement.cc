@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 
 #include "core/error.h"
 #include "core/ops/arithmetic.h"
@@ -34,7 +35,8 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
   if (shape.size() != x.size()) {
     throw Error("reshape", "{} elements do not fill {}, which has {}", x.size(), shape,
                 shape.size())
-        .shape("input", x);
+        .shape("input", x)
+        .hint("the product of the extents must stay the same");
   }
   return record(
       "reshape", {x}, x.view(shape),
@@ -43,6 +45,15 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 
 Tensor reshape(const Tensor& x, const std::vector<std::int64_t>& extents) {
   std::vector<std::int64_t> full = extents;
+  if (std::any_of(full.begin(), full.end(), [](std::int64_t extent) { return extent < -1; }) ||
+      std::count(full.begin(), full.end(), -1) > 1) {
+    std::string asked;
+    for (const std::int64_t extent : extents)
+      asked += (asked.empty() ? "" : ", ") + std::to_string(extent);
+    throw Error("reshape", "[{}] is no shape: one extent may be -1, none less", asked)
+        .shape("input", x)
+        .hint("-1 stands for what the others leave");
+  }
   const auto open = std::find(full.begin(), full.end(), -1);
   if (open != full.end()) {
     *open = 1;
@@ -50,7 +61,8 @@ Tensor reshape(const Tensor& x, const std::vector<std::int64_t>& extents) {
     if (rest == 0 || x.size() % rest != 0) {
       throw Error("reshape", "{} elements cannot be divided by {} to infer an extent", x.size(),
                   rest)
-          .shape("input", x);
+          .shape("input", x)
+          .hint("the product of the extents must stay the same");
     }
     *open = x.size() / rest;
   }
@@ -81,9 +93,13 @@ Tensor squeeze(const Tensor& x, const std::vector<int>& axes) {
   std::vector<std::int64_t> extents;
   std::vector<char> drop(static_cast<std::size_t>(x.rank()), axes.empty());
   for (const int axis : axes) {
-    if (x.dim(axis) != 1)
-      throw Error("squeeze", "axis {} has extent {}, not 1", axis, x.dim(axis)).shape("input", x);
-    drop[static_cast<std::size_t>(x.shape().axis_index(axis))] = 1;
+    const int a = x.shape().axis_index(axis, "squeeze");
+    if (x.dim(a) != 1) {
+      throw Error("squeeze", "axis {} has extent {}, not 1", axis, x.dim(a))
+          .shape("input", x)
+          .hint("select() takes one position of an axis, reshape() joins axes");
+    }
+    drop[static_cast<std::size_t>(a)] = 1;
   }
   for (int axis = 0; axis < x.rank(); ++axis) {
     if (!drop[static_cast<std::size_t>(axis)] || x.dim(axis) != 1) extents.push_back(x.dim(axis));
@@ -92,7 +108,7 @@ Tensor squeeze(const Tensor& x, const std::vector<int>& axes) {
 }
 
 Tensor flatten(const Tensor& x, int first, int last) {
-  const int a = x.shape().axis_index(first), b = x.shape().axis_index(last);
+  const int a = x.shape().axis_index(first, "flatten"), b = x.shape().axis_index(last, "flatten");
   if (a > b)
     throw Error("flatten", "the first axis, {}, lies behind the last, {}", first, last)
         .shape("input", x);
@@ -176,8 +192,8 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
 Tensor transpose(const Tensor& x, int a, int b) {
   std::vector<int> order(static_cast<std::size_t>(x.rank()));
   std::iota(order.begin(), order.end(), 0);
-  std::swap(order[static_cast<std::size_t>(x.shape().axis_index(a))],
-            order[static_cast<std::size_t>(x.shape().axis_index(b))]);
+  std::swap(order[static_cast<std::size_t>(x.shape().axis_index(a, "transpose"))],
+            order[static_cast<std::size_t>(x.shape().axis_index(b, "transpose"))]);
   return permute(x, order);
 }
 
@@ -192,7 +208,8 @@ struct Positions {
 };
 
 Positions resolve(std::string_view op, const Range& range, std::int64_t extent) {
-  if (range.step == 0) throw Error(op, "the step must not be 0");
+  if (range.step == 0)
+    throw Error(op, "the step must not be 0").hint("1 takes every element, -1 walks backwards");
   const bool forward = range.step > 0;
   const auto clip = [&](std::int64_t at) {
     if (at < 0) at += extent;
@@ -208,7 +225,7 @@ Positions resolve(std::string_view op, const Range& range, std::int64_t extent) 
 }  // namespace
 
 Tensor slice(const Tensor& x, int axis, const Range& range) {
-  const int a = x.shape().axis_index(axis);
+  const int a = x.shape().axis_index(axis, "slice");
   const AxisView view(x.shape(), a);
   const Positions at = resolve("slice", range, view.extent);
   const Shape shape = x.shape().with(a, at.count);
@@ -241,7 +258,7 @@ Tensor slice(const Tensor& x, int axis, const Range& range) {
 }
 
 Tensor unslice(const Tensor& g, int axis, const Range& range, std::int64_t extent) {
-  const int a = g.shape().axis_index(axis);
+  const int a = g.shape().axis_index(axis, "unslice");
   const Positions at = resolve("unslice", range, extent);
   if (at.count != g.dim(a)) {
     throw Error("unslice", "the range selects {} of {} positions, g has {}", at.count, extent,
@@ -264,25 +281,30 @@ Tensor unslice(const Tensor& g, int axis, const Range& range, std::int64_t exten
 }
 
 Tensor select(const Tensor& x, int axis, std::int64_t position) {
-  const std::int64_t extent = x.dim(axis), at = position < 0 ? position + extent : position;
+  const int a = x.shape().axis_index(axis, "select");
+  const std::int64_t extent = x.dim(a), at = position < 0 ? position + extent : position;
   if (at < 0 || at >= extent) {
     throw Error("select", "position {} does not exist on axis {}, which has {}", position, axis,
                 extent)
-        .shape("input", x);
+        .shape("input", x)
+        .hint("positions count from 0, negative ones from the end");
   }
-  return squeeze(slice(x, axis, {.start = at, .end = at + 1}), {x.shape().axis_index(axis)});
+  return squeeze(slice(x, a, {.start = at, .end = at + 1}), {a});
 }
 
 Tensor concat(std::span<const Tensor> parts, int axis) {
-  if (parts.empty()) throw Error("concat", "there is nothing to join");
-  const int a = parts[0].shape().axis_index(axis);
+  if (parts.empty())
+    throw Error("concat", "there is nothing to join").hint("give at least one tensor");
+  const int a = parts[0].shape().axis_index(axis, "concat");
   std::vector<std::int64_t> sizes;
   for (const Tensor& part : parts) {
     if (part.rank() != parts[0].rank() ||
         !(part.shape().with(a, 0) == parts[0].shape().with(a, 0))) {
       throw Error("concat", "the parts must agree on every axis but {}", axis)
           .shape("first", parts[0])
-          .shape("other", part);
+          .shape("other", part)
+          .hint(part.rank() == parts[0].rank() ? "join along the axis in which they differ"
+                                               : "add missing axes with unsqueeze()");
     }
     sizes.push_back(part.dim(a));
   }
@@ -309,13 +331,20 @@ Tensor concat(std::span<const Tensor> parts, int axis) {
 }
 
 Tensor stack(std::span<const Tensor> parts, int axis) {
-  if (parts.empty()) throw Error("stack", "there is nothing to stack");
+  if (parts.empty())
+    throw Error("stack", "there is nothing to stack").hint("give at least one tensor");
+  const int rank = parts[0].rank() + 1;
+  if (axis < -rank || axis >= rank) {
+    throw Error("stack", "axis {} does not exist in the result, which has {}", axis, rank)
+        .shape("parts", parts[0]);
+  }
   std::vector<Tensor> layers;
   for (const Tensor& part : parts) {
     if (!(part.shape() == parts[0].shape())) {
       throw Error("stack", "the parts must have one shape")
           .shape("first", parts[0])
-          .shape("other", part);
+          .shape("other", part)
+          .hint("concat() joins parts that differ along one axis");
     }
     layers.push_back(unsqueeze(part, {axis}));
   }
@@ -323,30 +352,32 @@ Tensor stack(std::span<const Tensor> parts, int axis) {
 }
 
 std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis) {
+  const int a = x.shape().axis_index(axis, "split");
   const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
   const bool negative =
       std::any_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size < 0; });
-  if (total != x.dim(axis) || negative) {
-    throw Error("split", "the sizes must be positive and add up to {}, they give {}", x.dim(axis),
+  if (total != x.dim(a) || negative) {
+    throw Error("split", "the sizes must not be negative and add up to {}, they give {}", x.dim(a),
                 total)
         .shape("input", x);
   }
   std::vector<Tensor> parts;
   std::int64_t begin = 0;
   for (const std::int64_t size : sizes) {
-    parts.push_back(slice(x, axis, {.start = begin, .end = begin + size}));
+    parts.push_back(slice(x, a, {.start = begin, .end = begin + size}));
     begin += size;
   }
   return parts;
 }
 
 std::vector<Tensor> chunk(const Tensor& x, int parts, int axis) {
-  if (parts < 1 || x.dim(axis) % parts != 0) {
-    throw Error("chunk", "extent {} cannot be cut into {} equal parts", x.dim(axis), parts)
-        .shape("input", x);
+  const std::int64_t extent = x.dim(x.shape().axis_index(axis, "chunk"));
+  if (parts < 1 || extent % parts != 0) {
+    throw Error("chunk", "extent {} cannot be cut into {} equal parts", extent, parts)
+        .shape("input", x)
+        .hint("split() cuts into parts of given sizes");
   }
-  return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(parts), x.dim(axis) / parts),
-               axis);
+  return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(parts), extent / parts), axis);
 }
 
 // Rearranging
@@ -382,7 +413,7 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& counts) {
 }
 
 Tensor roll(const Tensor& x, std::int64_t shift, int axis) {
-  const std::int64_t extent = x.dim(axis);
+  const std::int64_t extent = x.dim(x.shape().axis_index(axis, "roll"));
   if (extent == 0) return x;
   const std::int64_t by = (shift % extent + extent) % extent;
   if (by == 0) return x;

@@ -261,6 +261,7 @@ Tensor mish(const Tensor& x) {
 }
 
 Tensor softplus(const Tensor& x, Real beta, Real threshold) {
+  if (beta == 0) throw Error("softplus", "beta must not be 0: it divides").hint("1 is usual");
   return record(
       "softplus", {x}, map(kernels::softplus, x, beta, threshold),
       [x = Saved(x), beta, threshold](const Tensor& g, const Needs&) -> Grads {

@@ -41,9 +41,10 @@ TEST_CASE("shape: what is no shape is refused") {
         }).find("63 bits") != std::string::npos);
   const Shape shape{2, 3};
   CHECK(error_text([&] { (void)shape[2]; }) ==
-        "shape: axis 2 does not exist in [2, 3], which has 2 axes");
+        "shape: axis 2 does not exist, there are 2\n  input  [2, 3]\n"
+        "  hint   axes count from 0 to 1, or from the end from -1 to -2");
   CHECK(error_text([&] { (void)shape.with(-3, 1); }).find("axis -3") != std::string::npos);
-  CHECK(error_text([] { (void)Shape()[0]; }).find("which has 0 axes") != std::string::npos);
+  CHECK(error_text([] { (void)Shape()[0]; }).find("there are 0") != std::string::npos);
 }
 
 TEST_CASE("shape: broadcasting is NumPy's") {
@@ -75,7 +76,8 @@ TEST_CASE("shape: axes of a reduction") {
   CHECK(error_text([&] { normalize_axes("sum", shape, twice); }) ==
         "sum: axis 2 is named twice\n  input  [2, 3, 4]");
   CHECK(error_text([&] { normalize_axes("sum", shape, missing); }) ==
-        "sum: axis 3 does not exist\n  input  [2, 3, 4]");
+        "sum: axis 3 does not exist, there are 3\n  input  [2, 3, 4]\n"
+        "  hint   axes count from 0 to 2, or from the end from -1 to -3");
   const std::vector<int> ends{0, 2};
   CHECK(reduced_shape(shape, ends, false) == Shape{3});
   CHECK(reduced_shape(shape, ends, true) == Shape{1, 3, 1});

@@ -111,6 +111,10 @@ TEST_CASE("layers: describe and cost") {
 TEST_CASE("layers: refusals") {
   CHECK(contains(error_text([] { Linear(0, 3); }), "got 0 and 3"));
   CHECK(contains(error_text([] { Conv2d(3, 4, {.groups = 2}); }), "2 groups"));
+  CHECK(contains(error_text([] { Conv2d(3, 4, {.kernel = 0}); }), "0 × 0"));
+  CHECK(contains(error_text([] { Embedding(0, 4); }), "got 0 and 4"));
+  CHECK(contains(error_text([] { PReLU(0); }), "got 0"));
+  CHECK(LeakyReLU({.slope = Real(0.2)}).describe() == "LeakyReLU(0.2)");
   Sequential net{Linear(4, 3), Tanh(), Linear(4, 2)};
   net.set_name("critic");
   net.reset_parameters(Rng(1));

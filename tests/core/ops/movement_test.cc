@@ -65,14 +65,19 @@ TEST_CASE("reshape and its relatives: gradient, shapes, shared storage") {
 
   CHECK(error_text([&] {
           reshape(x, Shape{5, 5});
-        }) == "reshape: 24 elements do not fill [5, 5], which has 25\n  input  [2, 3, 4]");
+        }) ==
+        "reshape: 24 elements do not fill [5, 5], which has 25\n  input  [2, 3, 4]\n"
+        "  hint   the product of the extents must stay the same");
   CHECK(error_text([&] {
           reshape(x, {5, -1});
-        }) == "reshape: 24 elements cannot be divided by 5 to infer an extent\n  input  [2, 3, 4]");
+        }) ==
+        "reshape: 24 elements cannot be divided by 5 to infer an extent\n  input  [2, 3, 4]\n"
+        "  hint   the product of the extents must stay the same");
   CHECK(error_text([&] { reshape(x, {-1, -1}); }) != "");
   CHECK(error_text([&] { reshape(Tensor::empty({0}), {0, -1}); }) != "");
   CHECK(error_text([&] { squeeze(x, {1}); }) ==
-        "squeeze: axis 1 has extent 3, not 1\n  input  [2, 3, 4]");
+        "squeeze: axis 1 has extent 3, not 1\n  input  [2, 3, 4]\n"
+        "  hint   select() takes one position of an axis, reshape() joins axes");
   CHECK(error_text([&] { unsqueeze(x, {5}); }).find("unsqueeze: axis 5 does not exist") == 0);
   CHECK(error_text([&] { unsqueeze(x, {0, 0}); }).find("named twice") != std::string::npos);
   CHECK(error_text([&] { flatten(x, 2, 1); }).find("flatten") == 0);
@@ -162,10 +167,12 @@ TEST_CASE("slice, select, unslice: gradient") {
       kLinear);
   const Tensor x = counting({3, 4});
   CHECK(slice(x, 0, {.start = 1}).data().data() == x.data().data() + 4);  // shared, not copied
-  CHECK(error_text([&] { slice(x, 0, {.step = 0}); }) == "slice: the step must not be 0");
+  CHECK(error_text([&] { slice(x, 0, {.step = 0}); }) ==
+        "slice: the step must not be 0\n  hint  1 takes every element, -1 walks backwards");
   CHECK(error_text([&] { slice(x, 2, {}); }).find("axis 2 does not exist") != std::string::npos);
   CHECK(error_text([&] { select(x, 0, 3); }) ==
-        "select: position 3 does not exist on axis 0, which has 3\n  input  [3, 4]");
+        "select: position 3 does not exist on axis 0, which has 3\n  input  [3, 4]\n"
+        "  hint   positions count from 0, negative ones from the end");
   CHECK(error_text([&] { unslice(x, 0, {.end = 2}, 5); }) ==
         "unslice: the range selects 2 of 5 positions, g has 3\n  g  [3, 4]");
 }
@@ -215,10 +222,13 @@ TEST_CASE("concat, stack, split, chunk: gradient and values") {
       },
       kLinear);
 
-  CHECK(error_text([] { concat(std::vector<Tensor>{}, 0); }) == "concat: there is nothing to join");
+  CHECK(error_text([] { concat(std::vector<Tensor>{}, 0); }) ==
+        "concat: there is nothing to join\n  hint  give at least one tensor");
   CHECK(error_text([] {
           concat({Tensor::ones({2, 3}), Tensor::ones({2, 4})}, 0);
-        }) == "concat: the parts must agree on every axis but 0\n  first  [2, 3]\n  other  [2, 4]");
+        }) ==
+        "concat: the parts must agree on every axis but 0\n  first  [2, 3]\n  other  [2, 4]\n"
+        "  hint   join along the axis in which they differ");
   CHECK(error_text([] {
           stack(std::vector<Tensor>{Tensor::ones({2}), Tensor::ones({3})}, 0);
         }).find("stack: the parts must have one shape") == 0);
@@ -227,7 +237,8 @@ TEST_CASE("concat, stack, split, chunk: gradient and values") {
         }).find("add up to 5, they give 4") != std::string::npos);
   CHECK(error_text([] { split(Tensor::ones({5}), {7, -2}, 0); }).find("split") == 0);
   CHECK(error_text([] { chunk(Tensor::ones({5}), 2, 0); }) ==
-        "chunk: extent 5 cannot be cut into 2 equal parts\n  input  [5]");
+        "chunk: extent 5 cannot be cut into 2 equal parts\n  input  [5]\n"
+        "  hint   split() cuts into parts of given sizes");
 }
 
 TEST_CASE("concat of more than 64 parts: gradient") {
