@@ -390,6 +390,7 @@ int run(int argc, char** argv) {
   }
   bench_command->add_option("--threads", a.threads, "threads")->check(CLI::Range(1, 256));
   bench_command->add_flag("--json", timed.json, "one JSON object per line");
+  bench_command->allow_extras();  // bench() says what was probably meant
   CLI::App* info_command = app.add_subcommand("info", "processor, SIMD target, threads, versions");
 
   check_command(argc, argv, app);
@@ -419,6 +420,10 @@ int run(int argc, char** argv) {
     for (const BenchOption& option : bench_options()) {
       if (bench_command->count("--" + option.name) > 0)
         timed.values[option.name] = given[option.name];
+    }
+    for (const std::string& word : bench_command->remaining()) {
+      if (word.starts_with("-"))
+        timed.values[word.substr(std::min(word.size(), word.find_first_not_of('-')))] = "";
     }
     return bench(timed);
   }

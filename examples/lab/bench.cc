@@ -45,7 +45,7 @@ void time_step(const std::string& name, const Values& v, Table& table) {
   reset_peak_memory();
   const std::int64_t resident = peak_resident_bytes();
   const auto step = make_step(name, {v.text("norm"), v.number("batch"), v.number("size", 0)});
-  Timing timing = measure([&] { step->run(); }, table.options().seconds, 3);
+  Timing timing = measure([&] { step->run(); }, table.seconds, 3);
   timing.pool_bytes = memory_stats().peak_bytes;
   timing.growth_bytes = peak_resident_bytes() - resident;
   Json parameters = Json::object();
@@ -60,7 +60,7 @@ void time_step(const std::string& name, const Values& v, Table& table) {
 
 void print_peak(Table& table) {
   const MachinePeak& peak = machine_peak();
-  if (table.options().json) {
+  if (table.json()) {
     std::printf("%s\n", Json::object({{"op", "peak"},
                                       {"threads", threads()},
                                       {"simd", std::string(kernels::simd_target())},
@@ -103,10 +103,13 @@ std::string known_options(const Benchmark& benchmark) {
   return text;
 }
 
-void run(const Benchmark& benchmark, const std::map<std::string, std::string>& given, bool json) {
-  std::map<std::string, std::string> defaults = benchmark.options;
-  const bool is_step = defaults.count("losses") != 0;
-  defaults["budget"] = is_step ? "1" : "0.3";
+bool is_step(const Benchmark& benchmark) { return benchmark.options.count("losses") != 0; }
+
+using Given = std::map<std::string, std::string>;
+
+void run(const Benchmark& benchmark, const Given& given, Table& table) {
+  Given defaults = benchmark.options;
+  defaults["budget"] = is_step(benchmark) ? "1" : "0.3";
   std::vector<std::string> names;
   for (const auto& [name, value] : defaults) names.push_back(name);
   for (const auto& [name, value] : given) {
@@ -114,8 +117,57 @@ void run(const Benchmark& benchmark, const std::map<std::string, std::string>& g
       throw unknown_word("bench " + benchmark.name, "option", name, names);
   }
   const Values values(std::move(defaults), given);
-  Table table({.json = json, .seconds = values.seconds("budget")});
+  table.seconds = values.seconds("budget");
   benchmark.run(values, table);
+}
+
+/// Everything once; the steps with each of their norms.
+void run_all(const std::vector<Benchmark>& all, const Given& given, Table& table) {
+  for (const Benchmark& benchmark : all) {
+    if (!is_step(benchmark)) {
+      run(benchmark, given, table);
+      continue;
+    }
+    for (const std::string& norm : step_info(benchmark.name).norms) {
+      Given values = given;
+      values["norm"] = norm;
+      run(benchmark, values, table);
+    }
+  }
+}
+
+/// What exists, and a few lines that show what kind of machine this is.
+void overview(const std::vector<Benchmark>& all, const Given& given, Table& table) {
+  if (!table.json()) {
+    std::printf("tapestry bench WHAT [OPTIONS] [--threads T] [--json]\n\n");
+    for (const Benchmark& benchmark : all) {
+      std::printf("%-18s %-50s%s\n", benchmark.name.c_str(), benchmark.description.c_str(),
+                  known_options(benchmark).c_str());
+    }
+    std::printf("%-18s everything once\n\n", "all");
+  }
+  const std::vector<std::pair<std::string, Given>> shown{
+      {"peak", {}},
+      {"gemm", {}},
+      {"conv2d", {}},
+      {"conv2d", {{"in", "3"}, {"kernel", "4"}, {"stride", "2"}}},
+      {"conv_transpose2d", {}},
+      {"norm", {{"norm", "batch"}}},
+      {"norm", {{"norm", "layer"}}},
+      {"norm", {{"norm", "group"}}},
+      {"norm", {{"norm", "instance"}}},
+      {"elementwise", {{"op", "relu"}}},
+      {"elementwise", {{"op", "tanh"}}},
+      {"elementwise", {{"op", "add"}}},
+      {"overhead", {}},
+  };
+  for (const auto& [name, options] : shown) {
+    const auto found = std::find_if(
+        all.begin(), all.end(), [&](const Benchmark& benchmark) { return benchmark.name == name; });
+    Given values = options;
+    values.insert(given.begin(), given.end());
+    run(*found, values, table);
+  }
 }
 
 }  // namespace
@@ -132,10 +184,17 @@ const std::vector<BenchOption>& bench_options() {
       {"size", "height and width of the images: 32, or 32,48"},
       {"kernel", "extent of the window: 3, or 3,5"},
       {"stride", "pixels from window to window"},
-      {"padding", "zeros around the images"},
+      {"padding", "pixels added around the images"},
       {"output-padding", "rows and columns added to the result"},
       {"dilation", "pixels from tap to tap"},
       {"groups", "groups of channels that do not mix"},
+      {"op", "function: relu, add, sum, ..."},
+      {"shape", "extents of the tensor: 2048,2048"},
+      {"axes", "axes that are summed over: 0, or 0,2; all when left out"},
+      {"axis", "axis of the probabilities"},
+      {"mode", "nearest, bilinear; constant, reflect, replicate, circular"},
+      {"factor", "how many times larger"},
+      {"tensors", "pieces that the parameters come in"},
       {"norm", "batch, layer, group, instance or none"},
       {"batch", "examples in a training step"},
       {"initial", "safetensors file with initial values and inputs of a training step"},
@@ -147,17 +206,22 @@ const std::vector<BenchOption>& bench_options() {
 
 int bench(const BenchOptions& options) {
   const std::vector<Benchmark> all = all_benchmarks();
+  Table table(options.json);
   if (options.what.empty() || options.what == "all") {
-    for (const Benchmark& benchmark : all) {
-      std::printf("%-18s %-52s%s\n", benchmark.name.c_str(), benchmark.description.c_str(),
-                  known_options(benchmark).c_str());
+    for (const auto& [name, value] : options.values) {
+      if (name != "budget")
+        throw Error("bench", "--{} is an option of single benchmarks", name).hint("name one");
     }
+    options.what.empty() ? overview(all, options.values, table)
+                         : run_all(all, options.values, table);
     return 0;
   }
   std::vector<std::string> names{"all"};
   for (const Benchmark& benchmark : all) {
-    if (benchmark.name == options.what) return run(benchmark, options.values, options.json), 0;
     names.push_back(benchmark.name);
+    if (benchmark.name != options.what) continue;
+    run(benchmark, options.values, table);
+    return 0;
   }
   throw unknown_word("bench", "benchmark", options.what, names);
 }

@@ -48,7 +48,7 @@ struct StepInfo {
 const std::vector<StepInfo>& step_infos();
 
 struct StepOptions {
-  std::string norm;
+  std::string norm = {};
   std::int64_t batch = 0, size = 0;  // 0: the default
 };
 

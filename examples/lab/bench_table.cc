@@ -103,19 +103,14 @@ Timing measure(const std::function<void()>& call, double seconds, int warm_up) {
   return timing;
 }
 
-Table::Table(const Options& options) : options_(options) {}
-
 void Table::time(const Row& row, const std::function<void()>& call) {
-  print(row, measure(call, options_.seconds));
+  print(row, measure(call, seconds));
 }
 
 void Table::print(const Row& row, const Timing& timing, const std::vector<Json::Member>& more) {
   const double gflops = row.flops / timing.median_ms * 1e-6,
                gb_s = row.bytes / timing.median_ms * 1e-6;
-  const double share = row.flops > 0   ? gflops / machine_peak().gflops
-                       : row.bytes > 0 ? gb_s / machine_peak().copy_gb_s
-                                       : 0;
-  if (options_.json) {
+  if (json_) {
     Json line = Json::object({{"op", row.op},
                               {"shape", row.shape},
                               {"threads", threads()},
@@ -128,24 +123,27 @@ void Table::print(const Row& row, const Timing& timing, const std::vector<Json::
       line.set("gflops", gflops);
     }
     if (row.bytes > 0) line.set("gb_s", gb_s);
-    if (share > 0) line.set("share_of_peak", share);
     if (timing.pool_bytes > 0) line.set("pool_peak_bytes", timing.pool_bytes);
     if (timing.growth_bytes > 0) line.set("growth_bytes", timing.growth_bytes);
     for (const auto& [key, value] : more) line.set(key, value);
     std::printf("%s\n", line.dump(-1).c_str());
   } else {
     if (!begun_) {
-      std::printf("%-26s %-30s %3s %10s %10s %14s %5s %8s\n", "op", "shape", "thr", "median ms",
+      std::printf("%-28s %-34s %3s %10s %10s %14s %5s %7s\n", "op", "shape", "thr", "median ms",
                   "best ms", "rate", "peak", "faults");
     }
-    char rate[32] = "", percent[16] = "";
-    if (row.flops > 0) std::snprintf(rate, sizeof rate, "%.1f GFLOP/s", gflops);
-    if (row.bytes > 0) std::snprintf(rate, sizeof rate, "%.1f GB/s", gb_s);
-    if (share > 0) std::snprintf(percent, sizeof percent, "%.0f%%", 100 * share);
-    std::printf("%-26s %-30s %3d %10.4f %10.4f %14s %5s %8.1f", row.op.c_str(), row.shape.c_str(),
-                threads(), timing.median_ms, timing.best_ms, rate, percent, timing.faults);
+    char rate[32] = "", share[16] = "";
+    if (row.flops > 0) {
+      std::snprintf(rate, sizeof rate, "%.1f GFLOP/s", gflops);
+      std::snprintf(share, sizeof share, "%.0f%%", 100 * gflops / machine_peak().gflops);
+    } else if (row.bytes > 0) {
+      std::snprintf(rate, sizeof rate, "%.1f GB/s", gb_s);
+      std::snprintf(share, sizeof share, "%.0f%%", 100 * gb_s / machine_peak().copy_gb_s);
+    }
+    std::printf("%-28s %-34s %3d %10.4f %10.4f %14s %5s %7.1f", row.op.c_str(), row.shape.c_str(),
+                threads(), timing.median_ms, timing.best_ms, rate, share, timing.faults);
     if (timing.pool_bytes > 0) {
-      std::printf("  tensors %.0f MB, process +%.0f MB",
+      std::printf("   tensors %.0f MB, process grew %.0f MB",
                   static_cast<double>(timing.pool_bytes) * 1e-6,
                   static_cast<double>(timing.growth_bytes) * 1e-6);
     }

@@ -44,22 +44,21 @@ struct Timing {
 /// timed several at a time.
 Timing measure(const std::function<void()>& call, double seconds, int warm_up = 2);
 
+/// Prints lines as a table, or as one JSON object each. Only the table states shares of
+/// machine_peak().
 class Table {
  public:
-  struct Options {
-    bool json = false;
-    double seconds = 0.3;  // of each row
-  };
-  explicit Table(const Options& options);
+  explicit Table(bool json) : json_(json) {}
   /// Measures and prints a line.
   void time(const Row& row, const std::function<void()>& call);
   /// Prints a line measured elsewhere, with more members for the JSON form.
   void print(const Row& row, const Timing& timing, const std::vector<Json::Member>& more = {});
-  const Options& options() const { return options_; }
+  bool json() const { return json_; }
+
+  double seconds = 0.3;  // to measure a line for
 
  private:
-  Options options_;
-  bool begun_ = false;
+  bool json_, begun_ = false;
 };
 
 }  // namespace tapestry::lab

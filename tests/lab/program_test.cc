@@ -97,6 +97,9 @@ TEST_CASE("bad input of many kinds gets one clear error and exit code 2") {
       {"sample " + (folder / "half.safetensors") + " --to " + (folder / "x.png"),
        {"half.safetensors", "truncated"}},
       {"bench fft", {"fft", "gemm"}},
+      {"bench dcgna", {"did you mean \"dcgan\"?"}},
+      {"bench conv2d --kernl 3", {"kernl", "did you mean \"kernel\"?"}},
+      {"bench conv2d --kernel big", {"--kernel", "big", "whole number"}},
       {"info", {"AVX9", "SCALAR"}, "TAPESTRY_SIMD=AVX9"},
       {"train " + modes + " --threads 0", {"--threads"}},
   };
