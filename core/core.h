@@ -11,6 +11,7 @@
 #include "core/ops/normalize.h"
 #include "core/ops/pad.h"
 #include "core/ops/pool.h"
+#include "core/ops/recurrent.h"
 #include "core/ops/reduce.h"
 #include "core/ops/softmax.h"
 #include "core/ops/unary.h"

@@ -16,30 +16,51 @@ namespace {
 
 thread_local bool inside = false;  // this thread is running chunks: nested calls run inline
 
-/// One parallel_for in flight. Threads take chunk numbers from `next` until none are left; who runs
-/// a chunk does not matter to its result.
+// Note [Who runs a chunk]
+// ~~~~~~~~~~~~~~~~~~~~~~~
+// It does not matter to the result, so it can be chosen for speed. Each thread begins with a
+// contiguous share of its own, the same one in every parallel_for over as many chunks: what one
+// kernel wrote is then in the cache of the thread that reads it in the next, and pages are walked
+// in order. A thread that has finished its share takes chunks from the others' shares, so that one
+// which was late or interrupted holds nobody up.
+
+/// The next chunk of a share, on a cache line of its own.
+struct alignas(64) Next {
+  std::atomic<std::int64_t> at{0};
+};
+
+/// One parallel_for in flight.
 struct Job {
   FunctionRef<void(std::int64_t)> chunk;
   std::int64_t chunks;
-  std::atomic<std::int64_t> next{0};
-  std::mutex mutex;
+  std::vector<Next>& next;  // of each thread's share
+  std::mutex mutex = {};
   std::int64_t failed_chunk = -1;
-  std::exception_ptr failure;
+  std::exception_ptr failure = {};
 
-  void work() {
+  std::int64_t shares() const { return static_cast<std::int64_t>(next.size()); }
+  std::int64_t first(std::int64_t share) const { return share * chunks / shares(); }
+
+  void work(std::int64_t thread) {
     inside = true;
-    for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) {
-      try {
-        chunk(i);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (failed_chunk < 0 || i < failed_chunk) {
-          failed_chunk = i;
-          failure = std::current_exception();
-        }
-      }
+    for (std::int64_t k = 0; k < shares(); ++k) {
+      const std::int64_t share = (thread + k) % shares(), end = first(share + 1);
+      std::atomic<std::int64_t>& at = next[static_cast<std::size_t>(share)].at;
+      for (std::int64_t i; (i = at.fetch_add(1, std::memory_order_relaxed)) < end;) run(i);
     }
     inside = false;
+  }
+
+  void run(std::int64_t i) {
+    try {
+      chunk(i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (failed_chunk < 0 || i < failed_chunk) {
+        failed_chunk = i;
+        failure = std::current_exception();
+      }
+    }
   }
 };
 
@@ -55,8 +76,8 @@ void relax() {
 
 class Pool {
  public:
-  explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker(); });
+  explicit Pool(int threads) : next_(static_cast<std::size_t>(threads)) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker(i); });
   }
   ~Pool() {
     stop_ = true;
@@ -66,11 +87,14 @@ class Pool {
   }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  void run(Job& job) {
+  void run(std::int64_t chunks, FunctionRef<void(std::int64_t)> chunk) {
+    Job job{chunk, chunks, next_};
+    for (std::int64_t share = 0; share < size(); ++share)
+      next_[static_cast<std::size_t>(share)].at.store(job.first(share), std::memory_order_relaxed);
     job_.store(&job);
     generation_.fetch_add(1);
     generation_.notify_all();
-    job.work();
+    job.work(0);
     // Workers that have not woken up yet find no job and need not be waited for.
     job_.store(nullptr);
     for (int spin = 0; active_.load() != 0; ++spin) {
@@ -80,7 +104,7 @@ class Pool {
   }
 
  private:
-  void worker() {
+  void worker(int number) {
     std::uint32_t seen = 0;
     for (;;) {
       for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_relaxed) == seen;
@@ -93,11 +117,12 @@ class Pool {
       // Announce first, look second: run() clears job_ first and looks at active_ second, so one of
       // them sees the other.
       active_.fetch_add(1);
-      if (Job* job = job_.load()) job->work();
+      if (Job* job = job_.load()) job->work(number);
       active_.fetch_sub(1);
     }
   }
 
+  std::vector<Next> next_;
   std::vector<std::thread> workers_;
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<int> active_{0};
@@ -133,8 +158,7 @@ void run_chunks(std::int64_t chunks, FunctionRef<void(std::int64_t)> chunk) {
       pool().reset();
       pool() = std::make_unique<Pool>(threads());
     }
-    Job job{chunk, chunks, {}, {}, -1, {}};
-    pool()->run(job);
+    pool()->run(chunks, chunk);
     return;
   }
   for (std::int64_t i = 0; i < chunks; ++i) chunk(i);

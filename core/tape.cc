@@ -6,13 +6,19 @@
 #include <ostream>
 
 #include "core/error.h"
+#include "core/kernels/elementwise.h"
 #include "core/ops/arithmetic.h"
+#include "core/parallel.h"
 
 namespace tapestry {
 
 // What the tape may see of a tensor's body.
 struct TensorAccess {
   static detail::TensorBody& body(const Tensor& tensor) { return tensor.body(); }
+  // Whether this handle is the only one, and no view shares the numbers: they may be overwritten.
+  static bool is_only_handle(const Tensor& tensor) {
+    return tensor.body_.use_count() == 1 && tensor.body_->storage.use_count() == 1;
+  }
 };
 
 namespace {
@@ -39,6 +45,15 @@ std::atomic<std::int64_t> anomaly_step{-1};
           "try a smaller learning rate or gradient clipping; a log, a division or a square root "
           "near 0 is the usual source")
       .fault(Fault::kDiverged);
+}
+
+void add_in_place(Tensor& sum, const Tensor& more) {
+  constexpr std::int64_t kGrain = 1 << 14;  // numbers per chunk, as in elementwise ops
+  Real* to = sum.mutable_data().data();
+  const Real* from = more.data().data();
+  parallel_for(sum.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    kernels::add({to + begin, 0, 1}, {from + begin, 0, 1}, to + begin, 1, end - begin);
+  });
 }
 
 bool all_finite(const Tensor& tensor) {
@@ -198,8 +213,16 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
                     entry.op)
             .hint("pass {.keep = true} to the earlier call, or ask for all gradients in one call");
       }
+      const auto may_overwrite = [&](const Tensor& sum) {
+        return !options.create_graph && sum.defined() && TensorAccess::is_only_handle(sum);
+      };
+      Tensor* first_sum = nullptr;
+      if ((needed & 1U) != 0) {
+        Tensor& sum = adjoint[static_cast<std::size_t>(entry.inputs[0])];
+        if (may_overwrite(sum)) first_sum = &sum;
+      }
       const Context context(entry.place);
-      Grads grads = entry.backward(adjoint[i], Needs(needed));
+      Grads grads = entry.backward(adjoint[i], Needs(needed, first_sum));
       // linear without a bias returns three gradients, the last one undefined, for two inputs.
       for (std::size_t k = 0; k < std::min(grads.size(), entry.inputs.size()); ++k) {
         const Index input = entry.inputs[k];
@@ -208,7 +231,11 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
         if (anomaly && !all_finite(grads[k]))
           throw_anomaly("gradient", entry.op, grads[k], entry.place);
         Tensor& sum = adjoint[static_cast<std::size_t>(input)];
-        sum = sum.defined() ? add(sum, grads[k]) : grads[k];
+        if (may_overwrite(sum)) {
+          add_in_place(sum, grads[k]);
+        } else {
+          sum = sum.defined() ? add(sum, grads[k]) : grads[k];
+        }
       }
       if (!options.keep && !options.create_graph) {
         entry.backward = nullptr;

@@ -6,6 +6,7 @@
 #include "core/ops/arithmetic.h"
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
+#include "core/ops/recurrent.h"
 #include "core/ops/unary.h"
 
 namespace tapestry::nn {
@@ -20,14 +21,6 @@ RecurrentState rnn_step(const std::vector<Tensor>& a, const std::vector<Tensor>&
   return {tanh(a[0] + b[0]), {}};
 }
 
-RecurrentState lstm_step(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
-                         const RecurrentState& before) {
-  const Tensor i = sigmoid(a[0] + b[0]), f = sigmoid(a[1] + b[1]);
-  const Tensor g = tanh(a[2] + b[2]), o = sigmoid(a[3] + b[3]);
-  const Tensor c = f * before.c + i * g;
-  return {o * tanh(c), c};
-}
-
 RecurrentState gru_step(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
                         const RecurrentState& before) {
   const Tensor r = sigmoid(a[0] + b[0]), z = sigmoid(a[1] + b[1]);
@@ -35,8 +28,32 @@ RecurrentState gru_step(const std::vector<Tensor>& a, const std::vector<Tensor>&
   return {(1 - z) * n + z * before.h, {}};
 }
 
-constexpr std::array<Recurrence, 3> kRules{
-    {{"RNN", 1, false, rnn_step}, {"LSTM", 4, true, lstm_step}, {"GRU", 3, false, gru_step}}};
+// A rule given for one step, from the gates' a and b and the state before.
+using Step = RecurrentState (*)(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
+                                const RecurrentState& before);
+template <Step step, int gates>
+RecurrentOutput step_by_step(const Tensor& from_inputs, const RecurrentWeights& w,
+                             const RecurrentState& first) {
+  RecurrentState state = first;
+  std::vector<Tensor> all;
+  for (std::int64_t t = 0; t < from_inputs.dim(0); ++t) {
+    state = step(chunk(select(from_inputs, 0, t), gates, 1),
+                 chunk(linear(state.h, w.w_hh, w.b_hh), gates, 1), state);
+    all.push_back(state.h);
+  }
+  return {stack(all, 0), state};
+}
+
+RecurrentOutput lstm_sequence(const Tensor& from_inputs, const RecurrentWeights& w,
+                              const RecurrentState& first) {
+  const Tensor y = lstm(from_inputs, w.w_hh, w.b_hh, first.h, first.c);
+  const Tensor h = select(y, 0, 0);
+  return {h, {select(h, 0, -1), select(select(y, 0, 1), 0, -1)}};
+}
+
+constexpr std::array<Recurrence, 3> kRules{{{"RNN", 1, false, step_by_step<rnn_step, 1>},
+                                            {"LSTM", 4, true, lstm_sequence},
+                                            {"GRU", 3, false, step_by_step<gru_step, 3>}}};
 
 void check_weights(std::string_view layer, int gates, const Tensor& w_ih, const Tensor& w_hh) {
   if (w_ih.rank() != 2 || w_hh.rank() != 2 || w_hh.dim(0) != gates * w_hh.dim(1) ||
@@ -79,8 +96,7 @@ RecurrentState one_step(const Recurrence& rule, const Tensor& x, const Recurrent
   check_input(rule.name, x, 2, w.w_ih.dim(1));
   const RecurrentState before =
       checked_state(rule.name, state, x.dim(0), w.w_hh.dim(1), rule.has_c);
-  return rule.step(chunk(linear(x, w.w_ih, w.b_ih), rule.gates, 1),
-                   chunk(linear(before.h, w.w_hh, w.b_hh), rule.gates, 1), before);
+  return rule.sequence(unsqueeze(linear(x, w.w_ih, w.b_ih), {0}), w, before).last;
 }
 
 }  // namespace
@@ -106,16 +122,9 @@ RecurrentOutput run_sequence(const Recurrence& rule, const Tensor& x, const Recu
                              const RecurrentState& first) {
   check_weights(rule.name, rule.gates, w.w_ih, w.w_hh);
   check_input(rule.name, x, 3, w.w_ih.dim(1));
-  RecurrentState state = checked_state(rule.name, first, x.dim(1), w.w_hh.dim(1), rule.has_c);
   // What the inputs contribute does not depend on the state: one product for all steps.
-  const Tensor from_inputs = linear(x, w.w_ih, w.b_ih);
-  std::vector<Tensor> all;
-  for (std::int64_t t = 0; t < x.dim(0); ++t) {
-    state = rule.step(chunk(select(from_inputs, 0, t), rule.gates, 1),
-                      chunk(linear(state.h, w.w_hh, w.b_hh), rule.gates, 1), state);
-    all.push_back(state.h);
-  }
-  return {stack(all, 0), state};
+  return rule.sequence(linear(x, w.w_ih, w.b_ih), w,
+                       checked_state(rule.name, first, x.dim(1), w.w_hh.dim(1), rule.has_c));
 }
 
 // Layers

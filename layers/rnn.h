@@ -33,23 +33,24 @@ RecurrentState lstm_cell(const Tensor& x, const RecurrentState& state, const Rec
 /// b_n): the reset gate multiplies W_hh·h + b_hh, as in cuDNN. Cho et al. 2014.
 RecurrentState gru_cell(const Tensor& x, const RecurrentState& state, const RecurrentWeights& w);
 
-/// One of the three rules above.
-struct Recurrence {
-  std::string_view name;
-  int gates;
-  bool has_c;
-  /// The state after, from the gates' a and b and the state before.
-  RecurrentState (*step)(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
-                         const RecurrentState& before);
-};
-/// "RNN", "LSTM", "GRU"; throws Error with the list for anything else.
-const Recurrence& recurrence(std::string_view name);
-
 /// All h of a sequence, (T, N, hidden), and the state after its last step.
 struct RecurrentOutput {
   Tensor h;
   RecurrentState last;
 };
+
+/// One of the three rules above.
+struct Recurrence {
+  std::string_view name;
+  int gates;
+  bool has_c;
+  /// Runs over a of all steps, (T, N, gates·hidden).
+  RecurrentOutput (*sequence)(const Tensor& from_inputs, const RecurrentWeights& w,
+                              const RecurrentState& first);
+};
+/// "RNN", "LSTM", "GRU"; throws Error with the list for anything else.
+const Recurrence& recurrence(std::string_view name);
+
 /// Runs a rule over x (T, N, in), from `first`. Throws Error for an empty sequence.
 RecurrentOutput run_sequence(const Recurrence& rule, const Tensor& x, const RecurrentWeights& w,
                              const RecurrentState& first = {});

@@ -127,10 +127,8 @@ void Optimizer::step(std::span<const Tensor> gradients) {
   parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t p = first; p < last; ++p) {
       const Piece& piece = pieces[static_cast<std::size_t>(p)];
-      const Real* g = gradients[piece.i].data().data() + piece.begin;
-      Real sum = 0;  // NaN and Inf survive multiplication by 0 as NaN
-      for (std::int64_t k = 0; k < piece.count; ++k) sum += g[k] * 0;
-      bad[static_cast<std::size_t>(p)] = sum != 0;
+      bad[static_cast<std::size_t>(p)] =
+          !kernels::all_finite(gradients[piece.i].data().data() + piece.begin, piece.count);
     }
   });
   if (const auto found = std::find(bad.begin(), bad.end(), 1); found != bad.end()) {

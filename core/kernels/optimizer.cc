@@ -46,6 +46,25 @@ HWY_INLINE V Decayed(D d, V g, V p, double weight_decay) {
   return weight_decay == 0 ? g : hn::MulAdd(Factor(d, weight_decay), p, g);
 }
 
+// NaN and Inf times 0 are NaN, which stays in a sum; everything else gives 0.
+bool AllFinite(const Real* x, std::int64_t n) {
+  const RealTag d;
+  const std::int64_t lanes = LaneCount(d);
+  const auto zero = hn::Zero(d);
+  auto a = zero, b = zero, c = zero, e = zero;
+  std::int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    a = hn::MulAdd(hn::LoadU(d, x + i), zero, a);
+    b = hn::MulAdd(hn::LoadU(d, x + i + lanes), zero, b);
+    c = hn::MulAdd(hn::LoadU(d, x + i + 2 * lanes), zero, c);
+    e = hn::MulAdd(hn::LoadU(d, x + i + 3 * lanes), zero, e);
+  }
+  for (; i + lanes <= n; i += lanes) a = hn::MulAdd(hn::LoadU(d, x + i), zero, a);
+  if (i < n) b = hn::MulAdd(LoadPart(d, x + i, n - i), zero, b);
+  const auto sum = hn::Add(hn::Add(a, b), hn::Add(c, e));
+  return hn::AllTrue(d, hn::Eq(sum, zero));
+}
+
 void SgdUpdate(Real* p, const Real* g, Real* buffer, std::int64_t n, const SgdStep& s) {
   if (s.momentum == 0 || buffer == nullptr) {
     Update(
@@ -160,6 +179,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tapestry::kernels {
 
+HWY_EXPORT(AllFinite);
+bool all_finite(const Real* x, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(AllFinite)(x, n); }
 HWY_EXPORT(SgdUpdate);
 void sgd_step(Real* p, const Real* g, Real* buffer, std::int64_t n, const SgdStep& step) {
   HWY_DYNAMIC_DISPATCH(SgdUpdate)(p, g, buffer, n, step);

@@ -10,6 +10,9 @@
 
 namespace tapestry::kernels {
 
+/// Whether there is neither a NaN nor an Inf among n numbers.
+bool all_finite(const Real* x, std::int64_t n);
+
 struct SgdStep {
   double lr = 0, momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false;

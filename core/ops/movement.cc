@@ -224,6 +224,27 @@ Positions resolve(std::string_view op, const Range& range, std::int64_t extent) 
 
 }  // namespace
 
+namespace {
+
+// Adds g to the positions of `sum` that the range selects: the gradient of a slice where one of
+// another slice is there already.
+void add_slice(const Tensor& g, int axis, const Positions& at, Tensor& sum) {
+  const AxisView view(sum.shape(), axis);
+  const Real* from = g.data().data();
+  Real* to = sum.mutable_data().data();
+  const bool is_run = at.step == 1;
+  const std::int64_t n = is_run ? at.count * view.inner : view.inner;
+  for_rows(view.outer, at.count * view.inner, [&](std::int64_t i) {
+    for (std::int64_t k = 0; k < (is_run ? 1 : at.count); ++k) {
+      Real* __restrict target = to + (i * view.extent + at.first + k * at.step) * view.inner;
+      const Real* __restrict source = from + (i * at.count + k) * view.inner;
+      for (std::int64_t j = 0; j < n; ++j) target[j] += source[j];
+    }
+  });
+}
+
+}  // namespace
+
 Tensor slice(const Tensor& x, int axis, const Range& range) {
   const int a = x.shape().axis_index(axis, "slice");
   const AxisView view(x.shape(), a);
@@ -252,7 +273,11 @@ Tensor slice(const Tensor& x, int axis, const Range& range) {
     });
   }
   return record("slice", {x}, y,
-                [a, range, extent = view.extent](const Tensor& g, const Needs&) -> Grads {
+                [a, range, at, extent = view.extent](const Tensor& g, const Needs& need) -> Grads {
+                  if (Tensor* sum = need.first_sum()) {
+                    add_slice(g, a, at, *sum);
+                    return {};
+                  }
                   return {unslice(g, a, range, extent)};
                 });
 }

@@ -1,6 +1,9 @@
 // The optimizer kernels against their twins on every SIMD target, over several steps.
 #include "core/kernels/optimizer.h"
 
+#include <limits>
+#include <utility>
+
 #include "core/kernels/reference_pointwise.h"
 #include "tests/core/kernels/pointwise_support.h"
 
@@ -37,6 +40,25 @@ void compare(const char* name, Kernel kernel, Twin twin) {
 using State = std::vector<Numbers>;
 
 }  // namespace
+
+TEST_CASE("all_finite finds a NaN or an Inf at any place") {
+  on_every_target([] {
+    for (const std::int64_t n : {0, 1, 3, 7, 8, 9, 16, 31, 33, 67, 130}) {
+      Numbers x = numbers(n);
+      if (n > 0) x[0] = std::numeric_limits<Real>::max();
+      CHECK(k::all_finite(x.data(), n));
+      for (std::int64_t i = 0; i < n; ++i) {
+        for (const Real bad :
+             {std::numeric_limits<Real>::quiet_NaN(), std::numeric_limits<Real>::infinity(),
+              -std::numeric_limits<Real>::infinity()}) {
+          const Real kept = std::exchange(x[static_cast<std::size_t>(i)], bad);
+          CHECK(!k::all_finite(x.data(), n));
+          x[static_cast<std::size_t>(i)] = kept;
+        }
+      }
+    }
+  });
+}
 
 TEST_CASE("sgd") {
   on_every_target([] {

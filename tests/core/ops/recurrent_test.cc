@@ -1,0 +1,90 @@
+#include "core/ops/recurrent.h"
+
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "core/ops/arithmetic.h"
+#include "core/ops/matmul.h"
+#include "core/ops/movement.h"
+#include "core/ops/unary.h"
+#include "core/tape.h"
+#include "tests/core/kernels/pointwise_support.h"
+#include "tests/support/gradcheck.h"
+
+namespace tapestry::testing {
+namespace {
+
+using Inputs = std::vector<Tensor>;
+
+/// from_inputs, w_hh, b_hh, h, c.
+std::vector<Input> inputs(std::int64_t steps, std::int64_t samples, std::int64_t hidden) {
+  return {{steps, samples, 4 * hidden},
+          {4 * hidden, hidden},
+          {4 * hidden},
+          {samples, hidden},
+          {samples, hidden}};
+}
+
+Tensor run(const Inputs& x) { return lstm(x[0], x[1], x[2], x[3], x[4]); }
+
+/// One step after the other, in ops.
+Tensor by_definition(const Inputs& x) {
+  Tensor h = x[3], c = x[4];
+  std::vector<Tensor> all_h, all_c;
+  for (std::int64_t t = 0; t < x[0].dim(0); ++t) {
+    const std::vector<Tensor> a = chunk(select(x[0], 0, t) + linear(h, x[1], x[2]), 4, 1);
+    c = sigmoid(a[1]) * c + sigmoid(a[0]) * tanh(a[2]);
+    h = sigmoid(a[3]) * tanh(c);
+    all_h.push_back(h), all_c.push_back(c);
+  }
+  return stack(Inputs{stack(all_h, 0), stack(all_c, 0)}, 0);
+}
+
+}  // namespace
+
+TEST_CASE("lstm: gradient of every input, to third order") {
+  on_every_target([] {
+    check_op("lstm", {{3, 2, 12}, {12, 3}, Input{12}, {2, 3}, {2, 3}}, run,
+             {.reference = by_definition});
+  });
+  check_op("lstm", {{1, 2, 4}, {4, 1}, Input{4}, {2, 1}, {2, 1}}, run, {.order = 3});
+  check_op("lstm", {{2, 1, 8}, {8, 2}, Input{8}, {1, 2}, {1, 2}}, run, {.order = 3});
+}
+
+TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
+  on_every_target([] {
+    for (const std::int64_t hidden : {1, 3, 7, 8, 9, 16, 17, 33}) {
+      Inputs x;
+      for (const Input& input : inputs(4, 5, hidden))
+        x.push_back(input.make(static_cast<std::uint64_t>(x.size())));
+      CHECK(difference(run(x), by_definition(x)) < 1e-5);
+      const Tensor g = Input({2, 4, 5, hidden}).make(9);
+      const auto gradients = [&](Tensor (*f)(const Inputs&)) {
+        Tape tape;
+        for (const Tensor& input : x) tape.watch(input);
+        return tape.vjp(f(x), g, x);
+      };
+      const Inputs got = gradients(run), want = gradients(by_definition);
+      for (std::size_t i = 0; i < got.size(); ++i) CHECK(difference(got[i], want[i]) < 1e-4);
+    }
+  });
+  check_op_threads("lstm", {{3, 40, 268}, {268, 67}, Input{268}, {40, 67}, {40, 67}}, run);
+}
+
+TEST_CASE("lstm: shapes that do not fit are refused") {
+  const auto refused = [](const Shape& a, const Shape& w, const Shape& b, const Shape& h) {
+    CHECK_THROWS_AS(lstm(Tensor::zeros(a), Tensor::zeros(w), Tensor::zeros(b), Tensor::zeros(h),
+                         Tensor::zeros({2, 3})),
+                    Error);
+  };
+  refused({0, 2, 12}, {12, 3}, {12}, {2, 3});
+  refused({2, 2, 9}, {12, 3}, {12}, {2, 3});
+  refused({2, 2, 12}, {12, 4}, {12}, {2, 3});
+  refused({2, 2, 12}, {12, 3}, {3}, {2, 3});
+  refused({2, 2, 12}, {12, 3}, {12}, {1, 3});
+  refused({2, 12}, {12, 3}, {12}, {2, 3});
+}
+
+}  // namespace tapestry::testing
