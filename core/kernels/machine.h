@@ -11,8 +11,8 @@
 namespace tapestry::kernels {
 
 /// Multiplies and adds in registers, with enough independent chains that latency does not show.
-/// Returns how many floating-point operations that were; `sink` gets a number that depends on all
-/// of them.
+/// Returns how many floating-point operations that were. `sink` holds 12 starting values; its first
+/// gets a number that depends on all of them.
 double multiply_add_loop(std::int64_t rounds, Real* sink);
 
 /// to[i] = from[i], through the caches as every kernel's results go.
