@@ -19,8 +19,7 @@ double MultiplyAddLoop(std::int64_t rounds, Real* sink) {
   // Read from memory, so that the compiler must take the chains for different ones.
   const auto start = [&](int chain) HWY_ATTR { return hn::Set(d, sink[chain]); };
   auto s0 = start(0), s1 = start(1), s2 = start(2), s3 = start(3), s4 = start(4), s5 = start(5),
-       s6 = start(6), s7 = start(7), s8 = start(8), s9 = start(9), s10 = start(10),
-       s11 = start(11);
+       s6 = start(6), s7 = start(7), s8 = start(8), s9 = start(9), s10 = start(10), s11 = start(11);
   for (std::int64_t i = 0; i < rounds; ++i) {
     s0 = hn::MulAdd(s0, a, b), s1 = hn::MulAdd(s1, a, b), s2 = hn::MulAdd(s2, a, b);
     s3 = hn::MulAdd(s3, a, b), s4 = hn::MulAdd(s4, a, b), s5 = hn::MulAdd(s5, a, b);
