@@ -142,15 +142,10 @@ Start default_start(std::int64_t hidden) {
   return Start::uniform(-bound, bound);
 }
 
-std::string text(std::string_view kind, const RecurrentWeights& w) {
-  return format("{}({}, {}{})", kind, w.w_ih.dim(1), w.w_hh.dim(1),
-                w.b_ih.defined() ? "" : ", no bias");
-}
-
 }  // namespace
 
 RecurrentCell::RecurrentCell(const Recurrence& rule, std::int64_t in, std::int64_t hidden,
-                             const RecurrentOptions& options)
+                             const RecurrentCellOptions& options)
     : rule_(&rule), kind_(std::string(rule.name) + "Cell") {
   check_sizes(kind_, in, hidden);
   const std::int64_t rows = rule.gates * hidden;
@@ -161,7 +156,10 @@ RecurrentCell::RecurrentCell(const Recurrence& rule, std::int64_t in, std::int64
   weights_.b_hh = parameter("bias_hh", {rows}, default_start(hidden));
 }
 
-std::string RecurrentCell::describe() const { return text(kind_, weights_); }
+std::string RecurrentCell::describe() const {
+  return format("{}({}, {}{})", kind_, weights_.w_ih.dim(1), weights_.w_hh.dim(1),
+                weights_.b_ih.defined() ? "" : ", no bias");
+}
 
 RecurrentState RecurrentCell::operator()(const Tensor& x, const RecurrentState& state) {
   const Context context(local_name(), kind());
@@ -169,38 +167,93 @@ RecurrentState RecurrentCell::operator()(const Tensor& x, const RecurrentState& 
   return one_step(*rule_, x, state, weights_);
 }
 
-RecurrentCell RNNCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+RecurrentCell RNNCell(std::int64_t in, std::int64_t hidden, const RecurrentCellOptions& options) {
   return RecurrentCell(recurrence("RNN"), in, hidden, options);
 }
-RecurrentCell LSTMCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+RecurrentCell LSTMCell(std::int64_t in, std::int64_t hidden, const RecurrentCellOptions& options) {
   return RecurrentCell(recurrence("LSTM"), in, hidden, options);
 }
-RecurrentCell GRUCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {
+RecurrentCell GRUCell(std::int64_t in, std::int64_t hidden, const RecurrentCellOptions& options) {
   return RecurrentCell(recurrence("GRU"), in, hidden, options);
 }
 
 Recurrent::Recurrent(const Recurrence& rule, std::int64_t in, std::int64_t hidden,
                      const RecurrentOptions& options)
-    : rule_(&rule) {
+    : rule_(&rule), in_(in), hidden_(hidden), options_(options) {
   check_sizes(rule.name, in, hidden);
+  if (options.num_layers < 1)
+    throw Error(rule.name, "needs at least one layer, got {}", options.num_layers);
   const std::int64_t rows = rule.gates * hidden;
-  weights_.w_ih = parameter("weight_ih_l0", {rows, in}, default_start(hidden));
-  weights_.w_hh = parameter("weight_hh_l0", {rows, hidden}, default_start(hidden));
-  if (!options.bias) return;
-  weights_.b_ih = parameter("bias_ih_l0", {rows}, default_start(hidden));
-  weights_.b_hh = parameter("bias_hh_l0", {rows}, default_start(hidden));
+  const Start start = default_start(hidden);
+  for (int layer = 0; layer < options.num_layers; ++layer) {
+    const std::int64_t features = layer == 0 ? in : directions() * hidden;
+    for (int direction = 0; direction < directions(); ++direction) {
+      const std::string suffix = format("_l{}{}", layer, direction == 0 ? "" : "_reverse");
+      RecurrentWeights w{parameter("weight_ih" + suffix, {rows, features}, start),
+                         parameter("weight_hh" + suffix, {rows, hidden}, start)};
+      if (options.bias) {
+        w.b_ih = parameter("bias_ih" + suffix, {rows}, start);
+        w.b_hh = parameter("bias_hh" + suffix, {rows}, start);
+      }
+      weights_.push_back(std::move(w));
+    }
+  }
 }
 
-std::string Recurrent::describe() const { return text(kind(), weights_); }
+std::string Recurrent::describe() const {
+  return format("{}({}, {}", kind(), in_, hidden_) +
+         (options_.num_layers == 1 ? "" : format(", {} layers", options_.num_layers)) +
+         (options_.bidirectional ? ", bidirectional" : "") +
+         (options_.batch_first ? ", batch first" : "") + (options_.bias ? ")" : ", no bias)");
+}
 
 Cost Recurrent::cost(const Shape& input, const Shape&) const {
-  return {input[0] * input[1] * (weights_.w_ih.size() + weights_.w_hh.size()), ""};
+  std::int64_t products = 0;
+  for (const RecurrentWeights& w : weights_) products += w.w_ih.size() + w.w_hh.size();
+  return {input[0] * input[1] * products, ""};
 }
 
 RecurrentOutput Recurrent::run(const Tensor& x, const RecurrentState& first) {
   const Context context(local_name(), kind());
   require_values();
-  return run_sequence(*rule_, x, weights_, first);
+  return sequence(x, first);
+}
+
+RecurrentOutput Recurrent::sequence(const Tensor& x, const RecurrentState& first) const {
+  if (x.rank() != 3 || x.dim(2) != in_) {
+    throw Error(kind(), "was made for sequences of {} features", in_)
+        .shape("input", x, options_.batch_first ? "(N, T, in)" : "(T, N, in)");
+  }
+  const std::int64_t samples = x.dim(options_.batch_first ? 0 : 1);
+  const Shape states{static_cast<std::int64_t>(weights_.size()), samples, hidden_};
+  const auto check_state = [&](std::string_view name, const Tensor& state) {
+    if (!state.defined() || state.shape() == states) return;
+    throw Error(kind(), "the state {} must have {} rows of {} numbers for each of {} samples", name,
+                states[0], hidden_, samples)
+        .shape(name, state, "(layers·directions, N, hidden)");
+  };
+  check_state("h", first.h);
+  if (rule_->has_c) check_state("c", first.c);
+
+  Tensor y = options_.batch_first ? transpose(x, 0, 1) : x;
+  std::vector<Tensor> last_h, last_c;
+  for (std::size_t at = 0; at < weights_.size();) {
+    std::vector<Tensor> both;
+    for (int direction = 0; direction < directions(); ++direction, ++at) {
+      const auto row = [&](const Tensor& state) {
+        return state.defined() ? select(state, 0, static_cast<std::int64_t>(at)) : Tensor();
+      };
+      const bool reverse = direction == 1;
+      RecurrentOutput out = run_sequence(*rule_, reverse ? flip(y, {0}) : y, weights_[at],
+                                         {row(first.h), row(first.c)});
+      both.push_back(reverse ? flip(out.h, {0}) : out.h);
+      last_h.push_back(out.last.h);
+      if (rule_->has_c) last_c.push_back(out.last.c);
+    }
+    y = both.size() == 1 ? both[0] : concat(both, 2);
+  }
+  return {options_.batch_first ? transpose(y, 0, 1) : y,
+          {stack(last_h, 0), rule_->has_c ? stack(last_c, 0) : Tensor()}};
 }
 
 Recurrent RNN(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options) {

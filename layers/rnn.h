@@ -55,7 +55,7 @@ const Recurrence& recurrence(std::string_view name);
 RecurrentOutput run_sequence(const Recurrence& rule, const Tensor& x, const RecurrentWeights& w,
                              const RecurrentState& first = {});
 
-struct RecurrentOptions {
+struct RecurrentCellOptions {
   bool bias = true;
 };
 
@@ -64,7 +64,7 @@ struct RecurrentOptions {
 class RecurrentCell final : public Module {
  public:
   RecurrentCell(const Recurrence& rule, std::int64_t in, std::int64_t hidden,
-                const RecurrentOptions& options = {});
+                const RecurrentCellOptions& options = {});
   std::string_view kind() const override { return kind_; }
   std::string describe() const override;
   /// Shapes: x (N, in), state (N, hidden).
@@ -75,12 +75,24 @@ class RecurrentCell final : public Module {
   std::string kind_;
   RecurrentWeights weights_;
 };
-RecurrentCell RNNCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {});
-RecurrentCell LSTMCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {});
-RecurrentCell GRUCell(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {});
+RecurrentCell RNNCell(std::int64_t in, std::int64_t hidden,
+                      const RecurrentCellOptions& options = {});
+RecurrentCell LSTMCell(std::int64_t in, std::int64_t hidden,
+                       const RecurrentCellOptions& options = {});
+RecurrentCell GRUCell(std::int64_t in, std::int64_t hidden,
+                      const RecurrentCellOptions& options = {});
 
-/// A rule over sequences; one layer, so deeper ones are several in a row. Shapes: (T, N, in) → (T,
-/// N, hidden). State: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, as RecurrentCell.
+struct RecurrentOptions {
+  int num_layers = 1;          // each fed with all h of the one below
+  bool bias = true;            // two of them, as PyTorch
+  bool batch_first = false;    // (N, T, …) instead of (T, N, …)
+  bool bidirectional = false;  // each layer also from the end; both h side by side
+};
+
+/// A rule over sequences, in any number of layers and in one direction or both (D = 1 or 2).
+/// Shapes: (T, N, in) → (T, N, D·hidden), or with batch_first (N, T, in) → (N, T, D·hidden). State:
+/// weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 as RecurrentCell, the same with _reverse for
+/// the other direction, then l1, …, whose weight_ih is (gates·hidden, D·hidden).
 class Recurrent final : public UnaryModule {
  public:
   Recurrent(const Recurrence& rule, std::int64_t in, std::int64_t hidden,
@@ -88,15 +100,21 @@ class Recurrent final : public UnaryModule {
   std::string_view kind() const override { return rule_->name; }
   std::string describe() const override;
   Cost cost(const Shape& input, const Shape& output) const override;
-  /// From a given state; returns all h and the last state.
+  /// From a given state; returns all h of the last layer and the last state of every layer and
+  /// direction: (layers·D, N, hidden), in the order of the weights, whatever batch_first says.
   RecurrentOutput run(const Tensor& x, const RecurrentState& first = {});
 
  protected:
-  Tensor forward(const Tensor& x) override { return run_sequence(*rule_, x, weights_).h; }
+  Tensor forward(const Tensor& x) override { return sequence(x, {}).h; }
 
  private:
+  int directions() const { return options_.bidirectional ? 2 : 1; }
+  RecurrentOutput sequence(const Tensor& x, const RecurrentState& first) const;
+
   const Recurrence* rule_;
-  RecurrentWeights weights_;
+  std::int64_t in_, hidden_;
+  RecurrentOptions options_;
+  std::vector<RecurrentWeights> weights_;  // layer by layer, forward before reverse
 };
 Recurrent RNN(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {});
 Recurrent LSTM(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {});

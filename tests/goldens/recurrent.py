@@ -1,4 +1,4 @@
-"""Recurrent layers, written out step by step; the gates stand in PyTorch's order in the weights."""
+"""Recurrent rules, written out step by step, and PyTorch's layers of them; the gates stand in PyTorch's order."""
 import torch
 
 from golden import param
@@ -41,7 +41,63 @@ KINDS = {"lstm": (4, lstm, "i,f,g,o", "core"), "gru": (3, gru, "r,z,n (reset app
          "rnn_tanh": (1, plain, "-", "extra")}
 
 
+def layers(t, attrs, gates):
+    """PyTorch's own layers, with the weights as inputs."""
+    directions = 2 if attrs["bidirectional"] else 1
+    weights = [getattr(t, kind + suffix) for suffix in suffixes(attrs)
+               for kind in (["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if attrs["bias"] else []))]
+    batch = t.x.shape[0 if attrs["batch_first"] else 1]
+    zeros = torch.zeros(attrs["num_layers"] * directions, batch, attrs["hidden_size"], dtype=t.x.dtype)
+    h0, c0 = getattr(t, "h0", zeros), getattr(t, "c0", zeros)
+    rest = (weights, attrs["bias"], attrs["num_layers"], 0.0, False, attrs["bidirectional"], attrs["batch_first"])
+    if gates == 4:
+        y, h_n, c_n = torch.lstm(t.x, (h0, c0), *rest)
+        return {"y": y, "h_n": h_n, "c_n": c_n}
+    y, h_n = (torch.gru if gates == 3 else torch.rnn_tanh)(t.x, h0, *rest)
+    return {"y": y, "h_n": h_n}
+
+
+def suffixes(attrs):
+    return [f"_l{layer}{side}" for layer in range(attrs["num_layers"])
+            for side in (["", "_reverse"] if attrs["bidirectional"] else [""])]
+
+
+def layer_cases(book):
+    n = book.normal
+    for op, (gates, _, _, tier) in KINDS.items():
+        for tag, deep, both_ways, batch_first, bias, initial in (
+                ("l1", 1, False, False, True, False), ("l2", 2, False, False, True, True),
+                ("l3_nobias", 3, False, False, False, False), ("bi", 1, True, False, True, True),
+                ("l2_bi", 2, True, False, True, True), ("first", 1, False, True, True, True),
+                ("l2_bi_first", 2, True, True, True, True), ("l2_bi_first_zero", 2, True, True, False, False)):
+            inputs, hidden, length, batch = 3, 2, 4, 3
+            directions = 2 if both_ways else 1
+            attrs = {"input_size": inputs, "hidden_size": hidden, "num_layers": deep, "bias": bias,
+                     "batch_first": batch_first, "bidirectional": both_ways}
+
+            def make():
+                given = {"x": n(*((batch, length, inputs) if batch_first else (length, batch, inputs)))}
+                for suffix in suffixes(attrs):
+                    features = inputs if suffix.startswith("_l0") else directions * hidden
+                    given["weight_ih" + suffix] = param(n(gates * hidden, features, scale=0.6))
+                    given["weight_hh" + suffix] = param(n(gates * hidden, hidden, scale=0.6))
+                    if bias:
+                        given["bias_ih" + suffix] = param(n(gates * hidden))
+                        given["bias_hh" + suffix] = param(n(gates * hidden))
+                if initial:
+                    given["h0"] = n(deep * directions, batch, hidden)
+                    if gates == 4:
+                        given["c0"] = n(deep * directions, batch, hidden)
+                return given
+            both(book, op + "_layers", tag, make, lambda t: layers(t, attrs, gates), attrs=attrs, tier=tier)
+
+
 def cases(book):
+    op_cases(book)
+    layer_cases(book)
+
+
+def op_cases(book):
     n = book.normal
     for op, (gates, cell, order_text, tier) in KINDS.items():
         for tag, length, batch, inputs, hidden, bias, initial in (

@@ -79,8 +79,8 @@ TEST_CASE("recurrent layers: gradient of every weight, input and initial state")
   const std::vector<std::string> cell_names{"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
   for (const char* name : {"RNN", "LSTM", "GRU"}) {
     const Recurrence& rule = recurrence(name);
-    std::vector<Input> inputs{Input{3, 2, 2}, Input{2, 3}};
-    if (rule.has_c) inputs.emplace_back(Shape{2, 3});
+    std::vector<Input> inputs{Input{3, 2, 2}, Input{1, 2, 3}};
+    if (rule.has_c) inputs.emplace_back(Shape{1, 2, 3});
     const auto state = [](const std::vector<Tensor>& x) {
       return RecurrentState{x[1], x.size() > 2 ? x[2] : Tensor{}};
     };
@@ -90,7 +90,8 @@ TEST_CASE("recurrent layers: gradient of every weight, input and initial state")
           return everything(layer.run(x[0], state(x)));
         },
         {.names = names});
-    inputs[0] = Input{2, 2};
+    inputs = {Input{2, 2}, Input{2, 3}};
+    if (rule.has_c) inputs.emplace_back(Shape{2, 3});
     check_layer(
         std::string(name) + " cell", [&] { return RecurrentCell(rule, 2, 3); }, inputs,
         [&](RecurrentCell& cell, const std::vector<Tensor>& x) {
@@ -101,6 +102,16 @@ TEST_CASE("recurrent layers: gradient of every weight, input and initial state")
     check_layer(std::string(name) + ", no bias",
                 [&] { return Recurrent(rule, 2, 3, {.bias = false}); }, Input{2, 2, 2},
                 {.names = {"weight_ih_l0", "weight_hh_l0"}});
+    check_layer(std::string(name) + ", 2 layers, bidirectional, batch first",
+                [&] {
+                  return Recurrent(
+                      rule, 2, 2,
+                      {.num_layers = 2, .bias = false, .batch_first = true, .bidirectional = true});
+                },
+                Input{2, 3, 2},
+                {.names = {"weight_ih_l0", "weight_hh_l0", "weight_ih_l0_reverse",
+                           "weight_hh_l0_reverse", "weight_ih_l1", "weight_hh_l1",
+                           "weight_ih_l1_reverse", "weight_hh_l1_reverse"}});
   }
   check_layer(
       "LayerNormLSTMCell", [] { return LayerNormLSTMCell(2, 3); },
@@ -129,10 +140,50 @@ TEST_CASE("recurrent layers: a sequence is its cell applied step by step") {
       now = cell(select(x, 0, t), now);
       CHECK(difference(select(out.h, 0, t), now.h) < kRounding);
     }
-    CHECK(difference(out.last.h, now.h) < kRounding);
+    CHECK(difference(select(out.last.h, 0, 0), now.h) < kRounding);
     // In two halves, the state handed over.
     const RecurrentOutput first = layer.run(slice(x, 0, {.end = 2}));
-    CHECK(difference(layer.run(slice(x, 0, {.start = 2}), first.last).last.h, now.h) < kRounding);
+    CHECK(difference(layer.run(slice(x, 0, {.start = 2}), first.last).last.h, out.last.h) <
+          kRounding);
+  }
+}
+
+TEST_CASE(
+    "recurrent layers: several are one after the other, reverse is the sequence turned round") {
+  for (const char* name : {"RNN", "LSTM", "GRU"}) {
+    CAPTURE(name);
+    const Recurrence& rule = recurrence(name);
+    const Tensor x = Input({4, 2, 3}).make(1);
+    Recurrent deep(rule, 3, 2, {.num_layers = 2}), below(rule, 3, 2), above(rule, 2, 2);
+    draw(deep, 1);
+    const auto part = [&](Recurrent& from, Recurrent& to, const std::string& suffix) {
+      std::vector<Named<Tensor>> state;
+      for (const Named<Tensor>& entry : from.state()) {
+        const std::size_t end = entry.name.size() - suffix.size();
+        if (entry.name.substr(entry.name.find("_l")) == suffix)
+          state.push_back({entry.name.substr(0, end) + "_l0", entry.value});
+      }
+      to.load_state(state);
+    };
+    part(deep, below, "_l0");
+    part(deep, above, "_l1");
+    const RecurrentOutput out = deep.run(x), first = below.run(x), second = above.run(first.h);
+    CHECK(difference(out.h, second.h) < kRounding);
+    CHECK(out.last.h.shape() == Shape{2, 2, 2});
+    CHECK(difference(out.last.h, concat({first.last.h, second.last.h}, 0)) < kRounding);
+
+    Recurrent both(rule, 3, 2, {.bidirectional = true}), forward(rule, 3, 2), back(rule, 3, 2);
+    draw(both, 2);
+    part(both, forward, "_l0");
+    part(both, back, "_l0_reverse");
+    const RecurrentOutput there = forward.run(x), returned = back.run(flip(x, {0}));
+    const RecurrentOutput sides = both.run(x);
+    CHECK(difference(sides.h, concat({there.h, flip(returned.h, {0})}, 2)) < kRounding);
+    CHECK(difference(sides.last.h, concat({there.last.h, returned.last.h}, 0)) < kRounding);
+
+    Recurrent turned(rule, 3, 2, {.batch_first = true, .bidirectional = true});
+    turned.load_state(both.state());
+    CHECK(difference(turned(transpose(x, 0, 1)), transpose(sides.h, 0, 1)) < kRounding);
   }
 }
 
@@ -182,6 +233,12 @@ TEST_CASE("LayerNormLSTMCell: by hand") {
 TEST_CASE("recurrent layers: describe and refusals") {
   CHECK(LSTM(3, 4).describe() == "LSTM(3, 4)");
   CHECK(GRUCell(3, 4, {.bias = false}).describe() == "GRUCell(3, 4, no bias)");
+  CHECK(GRU(3, 4, {.num_layers = 2, .bias = false, .batch_first = true, .bidirectional = true})
+            .describe() == "GRU(3, 4, 2 layers, bidirectional, batch first, no bias)");
+  CHECK(LSTM(3, 4, {.num_layers = 2, .bidirectional = true})
+            .cost({5, 2, 3}, {5, 2, 8})
+            .multiply_adds == 5 * 2 * 2 * 16 * (3 + 4 + 8 + 4));
+  CHECK(contains(error_text([] { GRU(3, 4, {.num_layers = 0}); }), "got 0"));
   CHECK(LSTM(3, 4).cost({5, 2, 3}, {5, 2, 4}).multiply_adds == 5 * 2 * 16 * (3 + 4));
   Recurrent layer = GRU(3, 4);
   draw(layer, 1);
@@ -189,9 +246,9 @@ TEST_CASE("recurrent layers: describe and refusals") {
   CHECK(contains(error_text([&] { layer(Tensor::zeros({5, 2, 7})); }), "3 features"));
   CHECK(contains(error_text([&] { layer(Tensor::zeros({0, 2, 3})); }), "at least one step"));
   CHECK(contains(error_text([&] {
-                   layer.run(Tensor::zeros({5, 2, 3}), {Tensor::zeros({1, 4})});
+                   layer.run(Tensor::zeros({5, 2, 3}), {Tensor::zeros({1, 1, 4})});
                  }),
-                 "4 numbers for each of 2 samples"));
+                 "1 rows of 4 numbers for each of 2 samples"));
   CHECK(contains(
       error_text([] {
         lstm_cell(Tensor::zeros({1, 2}), {}, {Tensor::zeros({8, 2}), Tensor::zeros({8, 3})});
