@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <hwy/cache_control.h>
+
 #include "core/kernels/normalize_view.h"
 #include "core/kernels/simd-inl.h"
 
@@ -18,12 +20,13 @@ namespace tapestry::kernels::HWY_NAMESPACE {
 
 using Wide = hn::Vec<WideTag>;
 
-// Σ f(values…) of one or two arrays in wide lanes, two sums at a time.
 struct Pair {
   double a, b;
 };
+
+// Σ f(values…) in wide lanes, two sums at a time: where a float would overflow, or cancel.
 template <class F, class... In>
-HWY_INLINE Pair SumPairs(F f, std::int64_t n, const In*... in) {
+HWY_INLINE Pair WidePairs(F f, std::int64_t n, const In*... in) {
   const WideTag d;
   const std::int64_t lanes = LaneCount(d);
   Wide a0 = hn::Zero(d), b0 = a0, a1 = a0, b1 = a0;
@@ -44,13 +47,119 @@ HWY_INLINE Pair SumPairs(F f, std::int64_t n, const In*... in) {
   return sum;
 }
 
+// Note [Sums in floats]
+// ~~~~~~~~~~~~~~~~~~~~~
+// Widening every number to double costs several times the arithmetic on it. So lanes of Real add up
+// kTerms terms each, and only these sums are widened. Each is wrong by at most (kTerms + 2)·2⁻²⁴ of
+// the sum of magnitudes, 6e-7; as rounding errors have either sign, many of them come to less than
+// one rounding. What would make this inexact is kept out of the terms: a common mean is subtracted
+// first, by a number near it.
+constexpr std::int64_t kTerms = 8;
+
+#ifdef TAPESTRY_DOUBLE
+HWY_INLINE Wide AddWide(Wide sum, hn::Vec<RealTag> part) { return hn::Add(sum, part); }
+#else
+HWY_INLINE Wide AddWide(Wide sum, hn::Vec<RealTag> part) {
+  const RealTag d;
+  const WideTag w;
+  HWY_ALIGN Real lanes[hn::MaxLanes(d)];
+  hn::Store(part, d, lanes);
+  for (std::int64_t i = 0; i < LaneCount(d); i += LaneCount(w))
+    sum = hn::Add(sum, LoadWide(w, lanes + i));
+  return sum;
+}
+#endif
+
+// Note [Prefetching]
+// ~~~~~~~~~~~~~~~~~~
+// The processor fetches ahead while addresses go up, but only within a page, and it needs a few
+// misses on each page to notice. Segments are about a page long or lie a stride apart, so these
+// misses are most of the time. Loops over segments therefore ask for the same place of the segment
+// `ahead` numbers on, which is the one visited next. Beyond the end of an array this does nothing.
+template <class... In>
+HWY_INLINE void Fetch(std::int64_t n, const In*... in) {
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Real));
+  for (std::int64_t i = 0; i < n; i += kLine) (hwy::Prefetch(in + i), ...);
+}
+
+template <class F, class... In>
+HWY_INLINE Pair SumPairs(F f, std::int64_t n, std::int64_t ahead, const In*... in) {
+  const RealTag d;
+  const std::int64_t lanes = LaneCount(d), step = 4 * lanes;
+  Pair sum{0, 0};
+  std::int64_t i = 0;
+  auto a0 = hn::Zero(d), b0 = a0;
+  if (n >= step) {
+    const WideTag w;
+    Wide a = hn::Zero(w), b = a;
+    while (i + step <= n) {
+      auto a1 = hn::Zero(d), a2 = a1, a3 = a1, b1 = a1, b2 = a1, b3 = a1;
+      a0 = a1, b0 = a1;
+      for (const std::int64_t end = std::min(n - step + 1, i + kTerms * step); i < end; i += step) {
+        f(a0, b0, hn::LoadU(d, in + i)...);
+        f(a1, b1, hn::LoadU(d, in + i + lanes)...);
+        f(a2, b2, hn::LoadU(d, in + i + 2 * lanes)...);
+        f(a3, b3, hn::LoadU(d, in + i + 3 * lanes)...);
+        Fetch(step, in + i + ahead...);
+      }
+      a = AddWide(a, hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));
+      b = AddWide(b, hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)));
+    }
+    sum = {SumLanes(w, a), SumLanes(w, b)};
+    a0 = hn::Zero(d), b0 = a0;
+  }
+  if (i + lanes <= n) {
+    for (; i + lanes <= n; i += lanes) f(a0, b0, hn::LoadU(d, in + i)...);
+    sum.a += static_cast<double>(SumLanes(d, a0));
+    sum.b += static_cast<double>(SumLanes(d, b0));
+  }
+  if (i < n) {
+    const hn::CappedTag<Real, 1> one;
+    auto a = hn::Zero(one), b = a;
+    for (; i < n; ++i) f(a, b, hn::Set(one, in[i])...);
+    sum.a += static_cast<double>(hn::GetLane(a));
+    sum.b += static_cast<double>(hn::GetLane(b));
+  }
+  return sum;
+}
+
+// Map whose last elements go one by one through the same instructions: sets can be shorter than a
+// vector, and then a detour over the stack would take most of the time.
+template <class F, class... In>
+HWY_INLINE void MapRun(F f, Real* y, std::int64_t n, std::int64_t ahead, const In*... in) {
+  const RealTag d;
+  const std::int64_t lanes = LaneCount(d);
+  std::int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    Fetch(4 * lanes, in + i + ahead..., y + i + ahead);
+    hn::StoreU(f(d, hn::LoadU(d, in + i)...), d, y + i);
+    hn::StoreU(f(d, hn::LoadU(d, in + i + lanes)...), d, y + i + lanes);
+    hn::StoreU(f(d, hn::LoadU(d, in + i + 2 * lanes)...), d, y + i + 2 * lanes);
+    hn::StoreU(f(d, hn::LoadU(d, in + i + 3 * lanes)...), d, y + i + 3 * lanes);
+  }
+  for (; i + lanes <= n; i += lanes) hn::StoreU(f(d, hn::LoadU(d, in + i)...), d, y + i);
+  const hn::CappedTag<Real, 1> one;
+  for (; i < n; ++i) y[i] = hn::GetLane(f(one, hn::Set(one, in[i])...));
+}
+
+// Σ (x − near) and Σ (x − near)².
+HWY_INLINE Pair RunShifted(const Real* x, std::int64_t n, Real near, std::int64_t ahead) {
+  return SumPairs(
+      [=](auto& a, auto& b, auto v) HWY_ATTR {
+        const auto c = hn::Sub(v, hn::Set(hn::DFromV<decltype(v)>(), near));
+        a = hn::Add(a, c);
+        b = hn::MulAdd(c, c, b);
+      },
+      n, ahead, x);
+}
+
 HWY_INLINE double RunSum(const Real* x, std::int64_t n) {
-  return SumPairs([](auto& a, auto&, auto v) HWY_ATTR { a = hn::Add(a, v); }, n, x).a;
+  return WidePairs([](auto& a, auto&, auto v) HWY_ATTR { a = hn::Add(a, v); }, n, x).a;
 }
 
 // Σ (x − mean) and Σ (x − mean)².
 HWY_INLINE Pair RunCentered(const Real* x, std::int64_t n, double mean) {
-  return SumPairs(
+  return WidePairs(
       [=](auto& a, auto& b, auto v) HWY_ATTR {
         const auto c = hn::Sub(v, hn::Set(hn::DFromV<decltype(v)>(), mean));
         a = hn::Add(a, c);
@@ -59,32 +168,12 @@ HWY_INLINE Pair RunCentered(const Real* x, std::int64_t n, double mean) {
       n, x);
 }
 
-// Σ g and Σ g·(x − mean).
-HWY_INLINE Pair RunGradient(const Real* g, const Real* x, std::int64_t n, double mean) {
-  return SumPairs(
-      [=](auto& a, auto& b, auto u, auto v) HWY_ATTR {
-        a = hn::Add(a, u);
-        b = hn::MulAdd(u, hn::Sub(v, hn::Set(hn::DFromV<decltype(v)>(), mean)), b);
-      },
-      n, g, x);
-}
-// The same of γ·g, with a γ for each element.
-HWY_INLINE Pair RunGradient(const Real* g, const Real* x, const Real* gamma, std::int64_t n,
-                            double mean) {
-  return SumPairs(
-      [=](auto& a, auto& b, auto u, auto v, auto s) HWY_ATTR {
-        const auto h = hn::Mul(u, s);
-        a = hn::Add(a, h);
-        b = hn::MulAdd(h, hn::Sub(v, hn::Set(hn::DFromV<decltype(v)>(), mean)), b);
-      },
-      n, g, x, gamma);
-}
-
 // Note [Two floats]
 // ~~~~~~~~~~~~~~~~~
 // x − mean in lanes of Real is exact enough if the mean is the sum of two Reals: x − high is exact
 // where x is near the mean, and rounds in its own last place elsewhere. Only where rstd leaves the
-// range in which its products are safe, wide lanes do it.
+// range in which its products are safe, wide lanes do it. What is the same for a whole set goes
+// into its factors: (x − high − low)·s + t = (x − high)·s + (t − low·s).
 struct Center {
   Real high, low, rstd;
   double mean, wide_rstd;
@@ -97,7 +186,7 @@ HWY_INLINE Center CenterOf(const NormMoments& m, std::int64_t set) {
   c.high = static_cast<Real>(c.mean);
   c.low = static_cast<Real>(c.mean - static_cast<double>(c.high));
   c.rstd = static_cast<Real>(c.wide_rstd);
-  c.is_safe = c.wide_rstd > 1e-30 && c.wide_rstd < 1e30 && std::abs(c.mean) < 1e37;
+  c.is_safe = c.wide_rstd > 1e-15 && c.wide_rstd < 1e15 && std::abs(c.mean) < 1e37;
   return c;
 }
 
@@ -109,8 +198,34 @@ HWY_INLINE Wide NormalizedWide(WideTag d, Wide x, const Center& c) {
   return hn::Mul(hn::Sub(x, hn::Set(d, c.mean)), hn::Set(d, c.wide_rstd));
 }
 
+// Σ g and Σ g·x̂; with a γ for each element, of γ·g.
+HWY_INLINE Pair RunGradient(const Real* g, const Real* x, const Real* gamma, std::int64_t n,
+                            const Center& c, std::int64_t ahead) {
+  if (!c.is_safe) {
+    const auto sum = [&](auto& a, auto& b, auto h, auto v) HWY_ATTR {
+      const hn::DFromV<decltype(v)> d;
+      a = hn::Add(a, h);
+      b = hn::MulAdd(h, hn::Mul(hn::Sub(v, hn::Set(d, c.mean)), hn::Set(d, c.wide_rstd)), b);
+    };
+    if (gamma == nullptr) return WidePairs(sum, n, g, x);
+    return WidePairs([&](auto& a, auto& b, auto u, auto v, auto s)
+                         HWY_ATTR { sum(a, b, hn::Mul(u, s), v); },
+                     n, g, x, gamma);
+  }
+  const auto sum = [&](auto& a, auto& b, auto h, auto v) HWY_ATTR {
+    const auto rest = hn::Sub(v, hn::Set(hn::DFromV<decltype(v)>(), c.high));
+    a = hn::Add(a, h);
+    b = hn::MulAdd(h, rest, b);
+  };
+  const Pair pair = gamma == nullptr ? SumPairs(sum, n, ahead, g, x)
+                                     : SumPairs([&](auto& a, auto& b, auto u, auto v, auto s)
+                                                    HWY_ATTR { sum(a, b, hn::Mul(u, s), v); },
+                                                n, ahead, g, x, gamma);
+  return {pair.a, (pair.b - static_cast<double>(c.low) * pair.a) * c.wide_rstd};
+}
+
 HWY_INLINE void ApplyRun(const Real* x, Real* y, std::int64_t n, const Center& c, Real gamma,
-                         Real beta) {
+                         Real beta, std::int64_t ahead) {
   if (!c.is_safe) {
     MapWide(
         [&](auto d, auto v) HWY_ATTR {
@@ -120,13 +235,14 @@ HWY_INLINE void ApplyRun(const Real* x, Real* y, std::int64_t n, const Center& c
         y, n, x);
     return;
   }
-  const RealTag tag;
-  const auto high = hn::Set(tag, c.high), low = hn::Set(tag, c.low);
-  const auto scale = hn::Set(tag, static_cast<Real>(c.wide_rstd * double(gamma))),
-             shift = hn::Set(tag, beta);
-  Map([&](auto, auto v)
-          HWY_ATTR { return hn::MulAdd(hn::Sub(hn::Sub(v, high), low), scale, shift); },
-      y, n, x);
+  const double scale = c.wide_rstd * double(gamma);
+  const Real factor = static_cast<Real>(scale),
+             shift = static_cast<Real>(double(beta) - double(c.low) * scale);
+  MapRun(
+      [=, high = c.high](auto d, auto v) HWY_ATTR {
+        return hn::MulAdd(hn::Sub(v, hn::Set(d, high)), hn::Set(d, factor), hn::Set(d, shift));
+      },
+      y, n, ahead, x);
 }
 
 // With a γ and a β for each element; either may be nullptr.
@@ -158,6 +274,17 @@ HWY_INLINE void Finish(const NormView& v, const NormMoments& m, double* variance
   m.mean[set] = mean + rest.a * share;
   variance[set] = std::max(0.0, (rest.b - rest.a * rest.a * share) * share);
   m.rstd[set] = 1 / std::sqrt(variance[set] + eps);
+}
+
+// The same from one pass with a number near the mean, if that was exact: nothing overflowed or
+// vanished, and the number was at most four deviations from the mean, so that the difference below
+// keeps all but four bits. A set of one value, as of a dead channel, is exact as well.
+HWY_INLINE bool FinishShifted(const NormView& v, const NormMoments& m, double* variance, double eps,
+                              std::int64_t set, Real near, Pair rest) {
+  Finish(v, m, variance, eps, set, static_cast<double>(near), rest);
+  const double off = m.mean[set] - static_cast<double>(near), var = variance[set];
+  return (var > 1e-30 && var < 1e30 && off * off <= 16 * var) ||
+         (rest.a == 0 && rest.b == 0 && eps > 0);
 }
 
 // dx = rstd·(γ·g − mean_h − x̂·mean_hx) with the two means of a set.

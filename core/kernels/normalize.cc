@@ -11,40 +11,90 @@
 HWY_BEFORE_NAMESPACE();
 namespace tapestry::kernels::HWY_NAMESPACE {
 
-void ApplySegment(const Real* x, Real* y, const Segment& s, const AffineView& a, const Center& c) {
+void ApplySegment(const Real* x, Real* y, const Segment& s, const AffineView& a, const Center& c,
+                  std::int64_t ahead) {
   if (a.inner == 1 && a.kept > 1) {
     ApplyRow(x + s.at, y + s.at, s.n, c, a.gamma == nullptr ? nullptr : a.gamma + s.affine,
              a.beta == nullptr ? nullptr : a.beta + s.affine);
   } else {
     ApplyRun(x + s.at, y + s.at, s.n, c, a.gamma == nullptr ? 1 : a.gamma[s.affine],
-             a.beta == nullptr ? 0 : a.beta[s.affine]);
+             a.beta == nullptr ? 0 : a.beta[s.affine], ahead);
   }
+}
+
+// A number of the set, to be near its mean.
+Real Near(const Real* x, const NormView& v, bool centered, std::int64_t set) {
+  if (!centered) return 0;
+  const std::int64_t b = v.batch == 1 ? 0 : set / v.kept;
+  return x[b * v.outer * v.kept * v.inner + (set - b * v.kept) * v.inner];
+}
+
+// Two passes in wide lanes, for what one pass cannot do exactly. each(use) visits the set's
+// segments.
+template <class Each>
+void WideMoments(const Real* x, const NormView& v, double eps, bool centered, const NormMoments& m,
+                 double* variance, std::int64_t set, Each each) {
+  double sum = 0;
+  if (centered) each([&](std::int64_t, const Segment& s) { sum += RunSum(x + s.at, s.n); });
+  const double mean = sum / static_cast<double>(v.count());
+  Pair rest{0, 0};
+  each([&](std::int64_t, const Segment& s) {
+    const Pair part = RunCentered(x + s.at, s.n, mean);
+    rest = {rest.a + part.a, rest.b + part.b};
+  });
+  if (!centered) rest.a = 0;
+  Finish(v, m, variance, eps, set, mean, rest);
+}
+
+// From a segment to the one visited after it.
+std::int64_t Ahead(const NormView& v, std::int64_t block) {
+  return v.outer > 1 ? v.kept * v.inner : block * v.inner;
+}
+
+// Sets of a few numbers go in blocks that stay in the first-level cache, so that the work between
+// the passes is spread over several of them.
+std::int64_t SetsInBlock(const NormView& v) {
+  return v.outer > 1 ? 1
+                     : std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(1, v.inner), 1, 64);
 }
 
 void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
                      bool centered, const NormMoments& m, double* variance) {
   const Segments parts = segments(v, a);
   const Walk walk(v, a, parts);
-  const double share = 1 / static_cast<double>(v.count());
-  const auto finish = [&](std::int64_t set, double mean, Pair rest) {
+  const std::int64_t each_set = parts.planes * parts.cuts;
+  const std::int64_t block = SetsInBlock(v), ahead = Ahead(v, block);
+  const auto apply = [&](std::int64_t, const Segment& s) {
+    ApplySegment(x, y, s, a, CenterOf(m, s.set), ahead);
+  };
+  const auto finish = [&](std::int64_t set, Real near, Pair rest) {
     if (!centered) rest.a = 0;
-    Finish(v, m, variance, eps, set, mean, rest);
+    return FinishShifted(v, m, variance, eps, set, near, rest);
   };
   if (by_sets(v)) {
     parallel_for(v.sets(), grain(v.count()), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t set = begin; set < end; ++set) {
-        const auto each = walk.passes_over(set);
-        double sum = 0;
-        if (centered) each([&](std::int64_t, const Segment& s) { sum += RunSum(x + s.at, s.n); });
-        const double mean = sum * share;  // the second pass corrects its rounding
-        Pair rest{0, 0};
-        each([&](std::int64_t, const Segment& s) {
-          const Pair part = RunCentered(x + s.at, s.n, mean);
-          rest = {rest.a + part.a, rest.b + part.b};
-        });
-        finish(set, mean, rest);
-        const Center c = CenterOf(m, set);
-        each([&](std::int64_t, const Segment& s) { ApplySegment(x, y, s, a, c); });
+      for (std::int64_t first = begin; first < end; first += block) {
+        const std::int64_t last = std::min(end, first + block);
+        for (std::int64_t set = first; set < last; ++set) {
+          const Real near = Near(x, v, centered, set);
+          Pair rest{0, 0};
+          if (v.outer == 1) {
+            rest = RunShifted(x + set * v.inner, v.inner, near, v.inner);
+          } else {
+            walk.of_set(set, [&](std::int64_t, const Segment& s) {
+              const Pair part = RunShifted(x + s.at, s.n, near, ahead);
+              rest = {rest.a + part.a, rest.b + part.b};
+            });
+          }
+          if (!finish(set, near, rest))
+            WideMoments(x, v, eps, centered, m, variance, set,
+                        [&](auto use) { walk.of_set(set, use); });
+        }
+        if (v.outer == 1) {
+          walk.from(first * each_set, last * each_set, apply);
+        } else {
+          walk.of_set(first, apply);
+        }
       }
     });
     return;
@@ -54,30 +104,23 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
     parallel_for(parts.count, grain(parts.length),
                  [&](std::int64_t begin, std::int64_t end) { walk.from(begin, end, use); });
   };
-  std::fill_n(m.mean, v.sets(), 0.0);
-  if (centered) {
-    all_segments([&](std::int64_t i, const Segment& s) { sums[i].a = RunSum(x + s.at, s.n); });
-    for (std::int64_t set = 0; set < v.sets(); ++set) {
-      walk.of_set(set, [&](std::int64_t i, const Segment&) { m.mean[set] += sums[i].a; });
-      m.mean[set] *= share;
-    }
-  }
   all_segments([&](std::int64_t i, const Segment& s) {
-    sums[i] = RunCentered(x + s.at, s.n, m.mean[s.set]);
+    sums[i] = RunShifted(x + s.at, s.n, Near(x, v, centered, s.set), s.n);
   });
   for (std::int64_t set = 0; set < v.sets(); ++set) {
     Pair rest{0, 0};
     walk.of_set(set, [&](std::int64_t i, const Segment&) {
       rest = {rest.a + sums[i].a, rest.b + sums[i].b};
     });
-    finish(set, m.mean[set], rest);
+    if (!finish(set, Near(x, v, centered, set), rest))
+      WideMoments(x, v, eps, centered, m, variance, set, [&](auto use) { walk.of_set(set, use); });
   }
   all_segments(
-      [&](std::int64_t, const Segment& s) { ApplySegment(x, y, s, a, CenterOf(m, s.set)); });
+      [&](std::int64_t, const Segment& s) { ApplySegment(x, y, s, a, CenterOf(m, s.set), s.n); });
 }
 
 void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, const AffineView& a,
-                     const Center& c, const Means& means) {
+                     const Center& c, const Means& means, std::int64_t ahead) {
   const Real* from = x + s.at;
   const Real* up = g + s.at;
   Real* to = dx + s.at;
@@ -99,21 +142,21 @@ void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, c
     }
     return;
   }
-  const RealTag d;
-  const auto high = hn::Set(d, c.high), low = hn::Set(d, c.low), rstd = hn::Set(d, c.rstd);
-  const auto shift = hn::Set(d, static_cast<Real>(means.h * c.wide_rstd));
-  const auto slope = hn::Set(d, static_cast<Real>(means.hx * c.wide_rstd));
-  const auto scale = hn::Set(d, static_cast<Real>(gamma * c.wide_rstd));
-  const auto rest = [&](auto v) HWY_ATTR {
-    return hn::MulAdd(hn::Mul(hn::Sub(hn::Sub(v, high), low), rstd), slope, shift);
+  // rstd·(γ·g − mean_h − x̂·mean_hx) = scale·g − (slope·(x − high) + shift)
+  const double steep = means.hx * c.wide_rstd * c.wide_rstd;
+  const Real scale = static_cast<Real>(gamma * c.wide_rstd), slope = static_cast<Real>(steep);
+  const Real shift = static_cast<Real>(means.h * c.wide_rstd - static_cast<double>(c.low) * steep);
+  const auto rest = [=, high = c.high](auto d, auto v) HWY_ATTR {
+    return hn::MulAdd(hn::Sub(v, hn::Set(d, high)), hn::Set(d, slope), hn::Set(d, shift));
   };
   if (is_row) {
-    Map([&](auto, auto u, auto v, auto w)
-            HWY_ATTR { return hn::MulSub(hn::Mul(u, w), scale, rest(v)); },
-        to, s.n, up, from, a.gamma + s.affine);
+    MapRun([=](auto d, auto u, auto v, auto w)
+               HWY_ATTR { return hn::MulSub(hn::Mul(u, w), hn::Set(d, scale), rest(d, v)); },
+           to, s.n, ahead, up, from, a.gamma + s.affine);
   } else {
-    Map([&](auto, auto u, auto v) HWY_ATTR { return hn::MulSub(u, scale, rest(v)); }, to, s.n, up,
-        from);
+    MapRun([=](auto d, auto u, auto v)
+               HWY_ATTR { return hn::MulSub(u, hn::Set(d, scale), rest(d, v)); },
+           to, s.n, ahead, up, from);
   }
 }
 
@@ -122,124 +165,148 @@ void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, c
 void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMoments& m,
                    std::int64_t width, std::int64_t begin, std::int64_t end, std::int64_t first,
                    std::int64_t n, double* dgamma, double* dbeta) {
-  const WideTag d;
-  const std::int64_t lanes = LaneCount(d);
-  const auto set_of = [&](std::int64_t at) {
-    const std::int64_t run = at / v.inner;
-    return run / (v.outer * v.kept) * v.kept + run % v.kept;
-  };
-  // Four rows at a time, so that the sums are loaded and stored less often than the numbers.
-  std::int64_t row = begin;
-  for (; row + 4 <= end; row += 4) {
-    const std::int64_t at = row * width + first;
-    const std::int64_t set[] = {set_of(at), set_of(at + width), set_of(at + 2 * width),
-                                set_of(at + 3 * width)};
-    std::int64_t j = 0;
-    for (; j + lanes <= n; j += lanes) {
-      auto s = hn::LoadU(d, dgamma + j), t = hn::LoadU(d, dbeta + j);
-      for (std::int64_t k = 0; k < 4; ++k) {
-        const auto u = LoadWide(d, g + at + k * width + j);
-        const auto rest = hn::Sub(LoadWide(d, x + at + k * width + j), hn::Set(d, m.mean[set[k]]));
-        s = hn::MulAdd(u, hn::Mul(rest, hn::Set(d, m.rstd[set[k]])), s);
+  // kTerms rows at a time are added up in lanes of Real, see [Sums in floats].
+  Center centers[kTerms];
+  for (std::int64_t row = begin; row < end; row += kTerms) {
+    const std::int64_t rows = std::min(kTerms, end - row), at = row * width + first;
+    bool is_safe = true;
+    for (std::int64_t k = 0; k < rows; ++k) {
+      const std::int64_t run = (at + k * width) / v.inner;
+      centers[k] =
+          CenterOf(m, v.outer == 1 ? run : run / (v.outer * v.kept) * v.kept + run % v.kept);
+      is_safe = is_safe && centers[k].is_safe;
+    }
+    const auto columns = [&](auto d, auto w, std::int64_t j) HWY_ATTR {
+      auto s = hn::Zero(d), t = s;
+      for (std::int64_t k = 0; k < rows; ++k) {
+        const auto u = hn::LoadU(d, g + at + k * width + j);
+        s = hn::MulAdd(u, Normalized(d, hn::LoadU(d, x + at + k * width + j), centers[k]), s);
         t = hn::Add(t, u);
       }
-      hn::StoreU(s, d, dgamma + j);
-      hn::StoreU(t, d, dbeta + j);
+      const auto add = [&](auto part, double* to) HWY_ATTR {
+        HWY_ALIGN Real lanes[hn::MaxLanes(RealTag())];
+        hn::Store(part, d, lanes);
+        for (std::int64_t l = 0; l < LaneCount(d); l += LaneCount(w))
+          hn::StoreU(hn::Add(hn::LoadU(w, to + l), LoadWide(w, lanes + l)), w, to + l);
+      };
+      add(s, dgamma + j);
+      add(t, dbeta + j);
+    };
+    std::int64_t j = 0;
+    if (is_safe) {
+      const RealTag d;
+      for (; j + LaneCount(d) <= n; j += LaneCount(d)) columns(d, WideTag(), j);
     }
     for (; j < n; ++j) {
-      for (std::int64_t k = 0; k < 4; ++k) {
+      for (std::int64_t k = 0; k < rows; ++k) {
         const double u = static_cast<double>(g[at + k * width + j]);
-        const double rest = static_cast<double>(x[at + k * width + j]) - m.mean[set[k]];
-        dgamma[j] += u * (rest * m.rstd[set[k]]);
+        const double rest = static_cast<double>(x[at + k * width + j]) - centers[k].mean;
+        dgamma[j] += u * (rest * centers[k].wide_rstd);
         dbeta[j] += u;
       }
-    }
-  }
-  for (; row < end; ++row) {
-    const std::int64_t at = row * width + first, set = set_of(at);
-    for (std::int64_t j = 0; j < n; ++j) {
-      const double u = static_cast<double>(g[at + j]);
-      dgamma[j] += u * ((static_cast<double>(x[at + j]) - m.mean[set]) * m.rstd[set]);
-      dbeta[j] += u;
     }
   }
 }
 
 // The gradients of a γ and β that are given for each position of a row.
 void RowParameterGradients(const Real* g, const Real* x, const NormView& v, const AffineView& a,
-                           const NormMoments& m, double* dgamma, double* dbeta) {
+                           const NormMoments& m, Real* dgamma, Real* dbeta) {
   const std::int64_t width = a.kept, rows = v.size() / width;
   // Columns of a task: up to a page of each row, and sums that stay in the first-level cache.
-  const std::int64_t block = std::clamp<std::int64_t>((width / 8 + 63) / 64 * 64, 64, 1024);
+  const std::int64_t block = std::min<std::int64_t>(width, 1024);
   const std::int64_t blocks = (width + block - 1) / block;
   // Few columns and many rows: rows are cut as well, and the parts added in order.
   const std::int64_t cuts =
-      blocks >= 4 ? 1 : std::clamp<std::int64_t>(rows * width / kLongest, 1, 32);
+      blocks >= 8 ? 1 : std::clamp<std::int64_t>(rows * width / kLongest, 1, 32 / blocks);
   const std::int64_t step = (rows + cuts - 1) / cuts;
-  Scratch<double> sums(cuts * width * 2);
-  std::fill_n(sums.data(), cuts * width * 2, 0.0);
-  parallel_for(cuts * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  const auto finish = [&](std::int64_t first, std::int64_t n, const double* s, const double* t) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      if (dgamma != nullptr) dgamma[first + j] = static_cast<Real>(s[j]);
+      if (dbeta != nullptr) dbeta[first + j] = static_cast<Real>(t[j]);
+    }
+  };
+  Scratch<double> parts(cuts == 1 ? 1 : cuts * width * 2);
+  const std::int64_t tasks_together = cuts == 1 ? grain(rows * block) : 1;
+  parallel_for(cuts * blocks, tasks_together, [&](std::int64_t begin, std::int64_t end) {
+    HWY_ALIGN double s[1024], t[1024];
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t cut = task / blocks, first = task % blocks * block;
-      double* to = sums.data() + cut * width * 2 + first;
+      const std::int64_t n = std::min(width - first, block);
+      std::fill_n(s, n, 0.0);
+      std::fill_n(t, n, 0.0);
       // A block may cross from one set into the next only between rows: width is a multiple of
       // inner, or the reverse.
-      for (std::int64_t j = first; j < std::min(width, first + block);) {
-        const std::int64_t stop = std::min({width, first + block, (j / v.inner + 1) * v.inner});
+      for (std::int64_t j = first; j < first + n;) {
+        const std::int64_t stop = std::min(first + n, (j / v.inner + 1) * v.inner);
         RowParameters(g, x, v, m, width, std::min(rows, cut * step),
-                      std::min(rows, (cut + 1) * step), j, stop - j, to + (j - first),
-                      to + (j - first) + width);
+                      std::min(rows, (cut + 1) * step), j, stop - j, s + (j - first),
+                      t + (j - first));
         j = stop;
+      }
+      if (cuts == 1) {
+        finish(first, n, s, t);
+      } else {
+        std::copy_n(s, n, parts.data() + cut * width * 2 + first);
+        std::copy_n(t, n, parts.data() + cut * width * 2 + width + first);
       }
     }
   });
-  for (std::int64_t j = 0; j < width; ++j) {
-    double s = 0, t = 0;
-    for (std::int64_t cut = 0; cut < cuts; ++cut) {
-      s += sums[cut * width * 2 + j];
-      t += sums[cut * width * 2 + width + j];
-    }
-    if (dgamma != nullptr) dgamma[j] = s;
-    if (dbeta != nullptr) dbeta[j] = t;
+  if (cuts == 1) return;
+  double* total = parts.data();
+  for (std::int64_t cut = 1; cut < cuts; ++cut) {
+    for (std::int64_t j = 0; j < 2 * width; ++j) total[j] += parts[cut * width * 2 + j];
   }
+  finish(0, width, total, total + width);
 }
 
 void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
-                      const AffineView& a, const NormMoments& m, NormKind kind, double* dgamma,
-                      double* dbeta) {
+                      const AffineView& a, const NormMoments& m, NormKind kind, Real* dgamma,
+                      Real* dbeta) {
   const Segments parts = segments(v, a);
   const Walk walk(v, a, parts);
+  const std::int64_t each_set = parts.planes * parts.cuts;
   const bool wants_parameters = dgamma != nullptr || dbeta != nullptr;
   const bool needs_sums = kind != NormKind::kFixed || (wants_parameters && !parts.is_row);
+  const bool has_row = parts.is_row && a.gamma != nullptr;
+  const std::int64_t block = SetsInBlock(v), ahead = by_sets(v) ? Ahead(v, block) : parts.length;
   // Of each segment Σ g and Σ g·x̂; with a row of γ, of γ·g.
   Scratch<Pair> sums(parts.count);
   const auto sum_segment = [&](std::int64_t i, const Segment& s) {
-    const double mean = m.mean[s.set];
-    Pair sum = parts.is_row && a.gamma != nullptr
-                   ? RunGradient(g + s.at, x + s.at, a.gamma + s.affine, s.n, mean)
-                   : RunGradient(g + s.at, x + s.at, s.n, mean);
-    sum.b *= m.rstd[s.set];
-    sums[i] = sum;
+    sums[i] = RunGradient(g + s.at, x + s.at, has_row ? a.gamma + s.affine : nullptr, s.n,
+                          CenterOf(m, s.set), ahead);
   };
-  const auto means_of_set = [&](const auto& each) {
-    if (kind == NormKind::kFixed) return Means{0, 0};
-    double h = 0, hx = 0;
-    each([&](std::int64_t i, const Segment& s) {
-      const double gamma = parts.is_row || a.gamma == nullptr ? 1 : double(a.gamma[s.affine]);
-      h += gamma * sums[i].a;
-      hx += gamma * sums[i].b;
-    });
-    return MeansOf(kind, h, hx, v.count());
+  // Adds a segment's share to those of its set: of γ·g and γ·g·x̂.
+  const auto add_to_set = [&](Pair& total, std::int64_t i, const Segment& s) {
+    const double gamma = parts.is_row || a.gamma == nullptr ? 1 : double(a.gamma[s.affine]);
+    total = {total.a + gamma * sums[i].a, total.b + gamma * sums[i].b};
+  };
+  const auto means_of = [&](const Pair& total) {
+    return MeansOf(kind, total.a, total.b, v.count());
   };
   if (by_sets(v)) {
     parallel_for(v.sets(), grain(v.count()), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t set = begin; set < end; ++set) {
-        const auto each = walk.passes_over(set);
-        if (needs_sums) each(sum_segment);
+      Pair totals[64];
+      for (std::int64_t first = begin; first < end; first += block) {
+        const std::int64_t last = std::min(end, first + block);
+        const auto each = [&](auto use) {
+          if (v.outer == 1) {
+            walk.from(first * each_set, last * each_set, use);
+          } else {
+            walk.of_set(first, use);
+          }
+        };
+        std::fill_n(totals, last - first, Pair{0, 0});
+        if (needs_sums) {
+          each([&](std::int64_t i, const Segment& s) {
+            sum_segment(i, s);
+            add_to_set(totals[s.set - first], i, s);
+          });
+        }
         if (dx == nullptr) continue;
-        const Means means = means_of_set(each);
-        const Center c = CenterOf(m, set);
-        each([&](std::int64_t, const Segment& s) { GradientSegment(g, x, dx, s, a, c, means); });
+        each([&](std::int64_t, const Segment& s) {
+          GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set - first]),
+                          ahead);
+        });
       }
     });
   } else {
@@ -249,11 +316,14 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
     };
     if (needs_sums) all_segments(sum_segment);
     if (dx != nullptr) {
-      Scratch<Means> means(v.sets());
-      for (std::int64_t set = 0; set < v.sets(); ++set)
-        means[set] = means_of_set(walk.passes_over(set));
+      Scratch<Pair> totals(v.sets());
+      std::fill_n(totals.data(), v.sets(), Pair{0, 0});
+      if (needs_sums) {
+        walk.from(0, parts.count,
+                  [&](std::int64_t i, const Segment& s) { add_to_set(totals[s.set], i, s); });
+      }
       all_segments([&](std::int64_t, const Segment& s) {
-        GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means[s.set]);
+        GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set]), ahead);
       });
     }
   }
@@ -262,8 +332,8 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
     RowParameterGradients(g, x, v, a, m, dgamma, dbeta);
     return;
   }
-  if (dgamma != nullptr) std::fill_n(dgamma, a.kept, 0.0);
-  if (dbeta != nullptr) std::fill_n(dbeta, a.kept, 0.0);
+  Scratch<Pair> totals(a.kept);
+  std::fill_n(totals.data(), a.kept, Pair{0, 0});
   // Position after position, as often as a plane fits into a run of equal γ.
   const std::int64_t repeats = a.kept == 1 ? parts.count : a.inner / parts.plane * parts.cuts;
   for (std::int64_t i = 0, to = 0; i < parts.count; to = to + 1 == a.kept ? 0 : to + 1) {
@@ -271,8 +341,11 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
     for (const std::int64_t end = i + repeats; i < end; ++i) {
       total = {total.a + sums[i].a, total.b + sums[i].b};
     }
-    if (dbeta != nullptr) dbeta[to] += total.a;
-    if (dgamma != nullptr) dgamma[to] += total.b;
+    totals[to] = {totals[to].a + total.a, totals[to].b + total.b};
+  }
+  for (std::int64_t to = 0; to < a.kept; ++to) {
+    if (dbeta != nullptr) dbeta[to] = static_cast<Real>(totals[to].a);
+    if (dgamma != nullptr) dgamma[to] = static_cast<Real>(totals[to].b);
   }
 }
 
@@ -291,16 +364,84 @@ void Apply(const Real* x, Real* y, const NormView& view, const AffineView& a,
   const Walk walk(v, a, parts);
   parallel_for(parts.count, grain(parts.length), [&](std::int64_t begin, std::int64_t end) {
     walk.from(begin, end, [&](std::int64_t, const Segment& s) {
-      ApplySegment(x, y, s, a, CenterOf(m, s.set));
+      ApplySegment(x, y, s, a, CenterOf(m, s.set), s.n);
     });
   });
 }
 
 void Backward(const Real* g, const Real* x, Real* dx, const NormView& view, const AffineView& a,
-              const NormMoments& m, NormKind kind, double* dgamma, double* dbeta) {
+              const NormMoments& m, NormKind kind, Real* dgamma, Real* dbeta) {
   const NormView v = joined(view);
   if (by_columns(v)) return norm_backward_columns(g, x, dx, v, a, m, kind, dgamma, dbeta);
   BackwardSegments(g, x, dx, v, a, m, kind, dgamma, dbeta);
+}
+
+// Both passes go over all segments: this is for gradient penalties, whose maps fit a cache.
+void Second(const Real* up, const Real* h, const Real* x, Real* dx, const NormView& view,
+            const NormMoments& m, NormKind kind) {
+  const NormView v = joined(view);
+  const AffineView none{};
+  const Segments parts = segments(v, none);
+  const Walk walk(v, none, parts);
+  const auto all_segments = [&](auto use) {
+    parallel_for(parts.count, grain(parts.length),
+                 [&](std::int64_t begin, std::int64_t end) { walk.from(begin, end, use); });
+  };
+  // Of a segment or a set: Σ h and Σ h·x̂, Σ v and Σ v·x̂, Σ v·h.
+  struct Sums {
+    Pair h, v;
+    double both;
+  };
+  Scratch<Sums> sums(parts.count), totals(v.sets());
+  all_segments([&](std::int64_t i, const Segment& s) {
+    const Center c = CenterOf(m, s.set);
+    const auto product = [](auto& a, auto&, auto u, auto w) HWY_ATTR { a = hn::MulAdd(u, w, a); };
+    sums[i] = {RunGradient(h + s.at, x + s.at, nullptr, s.n, c, s.n),
+               RunGradient(up + s.at, x + s.at, nullptr, s.n, c, s.n),
+               c.is_safe ? SumPairs(product, s.n, s.n, up + s.at, h + s.at).a
+                         : WidePairs(product, s.n, up + s.at, h + s.at).a};
+  });
+  std::fill_n(totals.data(), v.sets(), Sums{});
+  walk.from(0, parts.count, [&](std::int64_t i, const Segment& s) {
+    const Sums part = sums[i], so_far = totals[s.set];
+    totals[s.set] = {{so_far.h.a + part.h.a, so_far.h.b + part.h.b},
+                     {so_far.v.a + part.v.a, so_far.v.b + part.v.b},
+                     so_far.both + part.both};
+  });
+  const double share = 1 / static_cast<double>(v.count());
+  all_segments([&](std::int64_t, const Segment& s) {
+    const Center c = CenterOf(m, s.set);
+    const Sums total = totals[s.set];
+    const bool centered = kind == NormKind::kCentered;
+    const double mean_h = centered ? total.h.a * share : 0,
+                 mean_v = centered ? total.v.a * share : 0;
+    const double a = total.h.b * share, b = total.v.b * share, rstd = c.wide_rstd;
+    // dx = by_x·(x − mean) + by_h·h + by_v·v + rest
+    const double by_x = -rstd * rstd * rstd * (total.both * share - mean_h * mean_v - 3 * a * b);
+    const double by_h = -rstd * rstd * b, by_v = -rstd * rstd * a;
+    const double rest = rstd * rstd * (b * mean_h + a * mean_v);
+    const auto largest = std::max({std::abs(by_x), std::abs(by_h), std::abs(by_v), std::abs(rest)});
+    if (rstd > 1e-10 && largest < 1e30) {
+      const Real shift = static_cast<Real>(rest - static_cast<double>(c.low) * by_x);
+      const Real fx = static_cast<Real>(by_x), fh = static_cast<Real>(by_h),
+                 fv = static_cast<Real>(by_v);
+      MapRun(
+          [=, high = c.high](auto d, auto w, auto u, auto z) HWY_ATTR {
+            const auto inner =
+                hn::MulAdd(hn::Sub(z, hn::Set(d, high)), hn::Set(d, fx), hn::Set(d, shift));
+            return hn::MulAdd(w, hn::Set(d, fv), hn::MulAdd(u, hn::Set(d, fh), inner));
+          },
+          dx + s.at, s.n, s.n, up + s.at, h + s.at, x + s.at);
+    } else {
+      MapWide(
+          [=, mean = c.mean](auto d, auto w, auto u, auto z) HWY_ATTR {
+            const auto inner =
+                hn::MulAdd(hn::Sub(z, hn::Set(d, mean)), hn::Set(d, by_x), hn::Set(d, rest));
+            return hn::MulAdd(w, hn::Set(d, by_v), hn::MulAdd(u, hn::Set(d, by_h), inner));
+          },
+          dx + s.at, s.n, up + s.at, h + s.at, x + s.at);
+    }
+  });
 }
 
 }  // namespace tapestry::kernels::HWY_NAMESPACE
@@ -318,6 +459,8 @@ bool norm_fuses(const NormView& view, const AffineView& a) {
   return a.inner % v.inner == 0 || v.inner % a.inner == 0;
 }
 
+bool norm_second_fuses(const NormView& view) { return !by_columns(joined(view)); }
+
 HWY_EXPORT(Forward);
 void norm_forward(const Real* x, Real* y, const NormView& view, const AffineView& affine,
                   double eps, bool centered, const NormMoments& moments, double* variance) {
@@ -331,8 +474,14 @@ void norm_apply(const Real* x, Real* y, const NormView& view, const AffineView& 
 HWY_EXPORT(Backward);
 void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
                    const AffineView& affine, const NormMoments& moments, NormKind kind,
-                   double* dgamma, double* dbeta) {
+                   Real* dgamma, Real* dbeta) {
   HWY_DYNAMIC_DISPATCH(Backward)(g, x, dx, view, affine, moments, kind, dgamma, dbeta);
+}
+
+HWY_EXPORT(Second);
+void norm_second(const Real* v, const Real* h, const Real* x, Real* dx, const NormView& view,
+                 const NormMoments& moments, NormKind kind) {
+  HWY_DYNAMIC_DISPATCH(Second)(v, h, x, dx, view, moments, kind);
 }
 
 }  // namespace tapestry::kernels

@@ -39,8 +39,9 @@ struct NormMoments {
 /// of equal statistics.
 bool norm_fuses(const NormView& view, const AffineView& affine);
 
-/// y = γ·(x − mean)/√(variance + eps) + β. Fills `moments` and `variance`: biased, in two passes,
-/// the second corrected by its own mean. Not centered: mean = 0 and variance = ⟨x²⟩.
+/// y = γ·(x − mean)/√(variance + eps) + β. Fills `moments` and `variance`: biased, in one pass of
+/// sums about a number of the set; where that would lose accuracy, in two, the second corrected by
+/// its own mean. Not centered: mean = 0 and variance = ⟨x²⟩.
 void norm_forward(const Real* x, Real* y, const NormView& view, const AffineView& affine,
                   double eps, bool centered, const NormMoments& moments, double* variance);
 
@@ -57,7 +58,17 @@ enum class NormKind { kCentered, kUncentered, kFixed };
 /// dgamma and dbeta may be nullptr.
 void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
                    const AffineView& affine, const NormMoments& moments, NormKind kind,
-                   double* dgamma, double* dbeta);
+                   Real* dgamma, Real* dbeta);
+
+/// Whether norm_second can do this view.
+bool norm_second_fuses(const NormView& view);
+
+/// The gradient of the gradient: with q(h) = rstd·(h − ⟨h⟩ − x̂·⟨h·x̂⟩), which is what norm_backward
+/// makes of h, that of Σ v·q(h) with respect to x. With a = ⟨h·x̂⟩ and b = ⟨v·x̂⟩: dx =
+/// −rstd²·(x̂·(⟨v·h⟩ − ⟨v⟩·⟨h⟩ − 3·a·b) + b·(h − ⟨h⟩) + a·(v − ⟨v⟩)), without ⟨h⟩ and ⟨v⟩ when not
+/// centered. (With respect to h it is q(v): the matrix of q is symmetric.)
+void norm_second(const Real* v, const Real* h, const Real* x, Real* dx, const NormView& view,
+                 const NormMoments& moments, NormKind kind);
 
 }  // namespace tapestry::kernels
 

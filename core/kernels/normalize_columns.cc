@@ -128,7 +128,7 @@ void ApplyColumns(const Real* x, Real* y, const NormView& v, const AffineView& a
     if (!factors.is_safe) {
       EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
         ApplyRun(x + first + at + j, y + first + at + j, 1, CenterOf(m, first_set + k),
-                 factors.gamma[j], factors.beta[j]);
+                 factors.gamma[j], factors.beta[j], 0);
       });
       return;
     }
@@ -243,17 +243,21 @@ void ApplyByColumns(const Real* x, Real* y, const NormView& v, const AffineView&
 }
 
 void BackwardByColumns(const Real* g, const Real* x, Real* dx, const NormView& v,
-                       const AffineView& a, const NormMoments& m, NormKind kind, double* dgamma,
-                       double* dbeta) {
-  if (dgamma != nullptr) std::fill_n(dgamma, a.kept, 0.0);
-  if (dbeta != nullptr) std::fill_n(dbeta, a.kept, 0.0);
+                       const AffineView& a, const NormMoments& m, NormKind kind, Real* dgamma,
+                       Real* dbeta) {
+  const bool wants_parameters = dgamma != nullptr || dbeta != nullptr;
+  Scratch<double> sums(2 * a.kept);
+  double* s = wants_parameters ? sums.data() : nullptr;
+  double* t = wants_parameters ? sums.data() + a.kept : nullptr;
+  std::fill_n(sums.data(), 2 * a.kept, 0.0);
   // Batches add to the same γ and β, in order; without these, they are independent.
-  const std::int64_t together = dgamma != nullptr || dbeta != nullptr ? v.batch : 1;
-  parallel_for(v.batch, std::max<std::int64_t>(1, together),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t b = begin; b < end; ++b)
-                   BackwardColumns(g, x, dx, v, a, m, kind, dgamma, dbeta, b);
-               });
+  parallel_for(v.batch, wants_parameters ? v.batch : 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; ++b) BackwardColumns(g, x, dx, v, a, m, kind, s, t, b);
+  });
+  for (std::int64_t j = 0; j < a.kept; ++j) {
+    if (dgamma != nullptr) dgamma[j] = static_cast<Real>(sums[j]);
+    if (dbeta != nullptr) dbeta[j] = static_cast<Real>(sums[a.kept + j]);
+  }
 }
 
 }  // namespace tapestry::kernels::HWY_NAMESPACE
@@ -274,8 +278,8 @@ void norm_apply_columns(const Real* x, Real* y, const NormView& v, const AffineV
 }
 HWY_EXPORT(BackwardByColumns);
 void norm_backward_columns(const Real* g, const Real* x, Real* dx, const NormView& v,
-                           const AffineView& a, const NormMoments& m, NormKind kind, double* dgamma,
-                           double* dbeta) {
+                           const AffineView& a, const NormMoments& m, NormKind kind, Real* dgamma,
+                           Real* dbeta) {
   HWY_DYNAMIC_DISPATCH(BackwardByColumns)(g, x, dx, v, a, m, kind, dgamma, dbeta);
 }
 

@@ -67,19 +67,6 @@ class Walk {
     }
   }
 
-  // The same as a function of `use`, for several passes over a set; finds a set's only segment
-  // once.
-  auto passes_over(std::int64_t set) const {
-    const bool is_single = v_.outer * s_.planes * s_.cuts == 1;
-    return [this, set, is_single, only = is_single ? find(set) : State{}](auto use) {
-      if (is_single) {
-        use(set, only.segment);
-      } else {
-        of_set(set, use);
-      }
-    };
-  }
-
   // use(index, segment) for begin ≤ index < end.
   template <class F>
   void from(std::int64_t begin, std::int64_t end, F use) const {
@@ -211,8 +198,8 @@ void norm_forward_columns(const Real* x, Real* y, const NormView& v, const Affin
 void norm_apply_columns(const Real* x, Real* y, const NormView& v, const AffineView& a,
                         const NormMoments& m);
 void norm_backward_columns(const Real* g, const Real* x, Real* dx, const NormView& v,
-                           const AffineView& a, const NormMoments& m, NormKind kind, double* dgamma,
-                           double* dbeta);
+                           const AffineView& a, const NormMoments& m, NormKind kind, Real* dgamma,
+                           Real* dbeta);
 
 }  // namespace tapestry::kernels
 

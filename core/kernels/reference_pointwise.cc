@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 #include <type_traits>
+#include <vector>
 
 namespace tapestry::kernels::reference {
 namespace {
@@ -324,11 +325,8 @@ void norm_apply(const Real* x, Real* y, const NormView& v, const AffineView& a,
 }
 
 void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
-                   const NormMoments& m, NormKind kind, double* dgamma, double* dbeta) {
-  for (std::int64_t j = 0; j < a.kept; ++j) {
-    if (dgamma != nullptr) dgamma[j] = 0;
-    if (dbeta != nullptr) dbeta[j] = 0;
-  }
+                   const NormMoments& m, NormKind kind, Real* dgamma, Real* dbeta) {
+  std::vector<Wide> scales(static_cast<std::size_t>(a.kept)), shifts(scales.size());
   for (std::int64_t set = 0; set < v.sets(); ++set) {
     const auto hat = [&](std::int64_t at) {
       return (static_cast<Wide>(x[at]) - m.mean[set]) * m.rstd[set];
@@ -338,14 +336,45 @@ void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& v, co
       const Wide up = static_cast<Wide>(g[at]);
       h += gamma_at(a, at) * up;
       hx += gamma_at(a, at) * up * hat(at);
-      if (dgamma != nullptr) dgamma[at / a.inner % a.kept] += static_cast<double>(up * hat(at));
-      if (dbeta != nullptr) dbeta[at / a.inner % a.kept] += static_cast<double>(up);
+      const auto to = static_cast<std::size_t>(at / a.inner % a.kept);
+      scales[to] += up * hat(at);
+      shifts[to] += up;
     });
     h = kind == NormKind::kCentered ? h / static_cast<Wide>(v.count()) : 0;
     hx = kind == NormKind::kFixed ? 0 : hx / static_cast<Wide>(v.count());
     if (dx == nullptr) continue;
     each_of_set(v, set, [&](std::int64_t at) {
       dx[at] = static_cast<Real>(m.rstd[set] * (gamma_at(a, at) * g[at] - h - hat(at) * hx));
+    });
+  }
+  for (std::size_t j = 0; j < scales.size(); ++j) {
+    if (dgamma != nullptr) dgamma[j] = static_cast<Real>(scales[j]);
+    if (dbeta != nullptr) dbeta[j] = static_cast<Real>(shifts[j]);
+  }
+}
+
+void norm_second(const Real* v, const Real* h, const Real* x, Real* dx, const NormView& view,
+                 const NormMoments& m, NormKind kind) {
+  for (std::int64_t set = 0; set < view.sets(); ++set) {
+    const Wide rstd = m.rstd[set];
+    const auto hat = [&](std::int64_t at) {
+      return (static_cast<Wide>(x[at]) - m.mean[set]) * rstd;
+    };
+    const auto mean = [&](auto term) {
+      Wide total = 0;
+      each_of_set(view, set, [&](std::int64_t at) { total += term(at); });
+      return total / static_cast<Wide>(view.count());
+    };
+    const bool centered = kind == NormKind::kCentered;
+    const Wide mean_h = centered ? mean([&](std::int64_t at) { return Wide(h[at]); }) : 0;
+    const Wide mean_v = centered ? mean([&](std::int64_t at) { return Wide(v[at]); }) : 0;
+    const Wide a = mean([&](std::int64_t at) { return Wide(h[at]) * hat(at); });
+    const Wide b = mean([&](std::int64_t at) { return Wide(v[at]) * hat(at); });
+    const Wide both = mean([&](std::int64_t at) { return (h[at] - mean_h) * (v[at] - mean_v); });
+    each_of_set(view, set, [&](std::int64_t at) {
+      dx[at] = static_cast<Real>(
+          -rstd * rstd *
+          (hat(at) * (both - 3 * a * b) + b * (h[at] - mean_h) + a * (v[at] - mean_v)));
     });
   }
 }

@@ -84,7 +84,9 @@ void norm_apply(const Real* x, Real* y, const NormView& view, const AffineView& 
                 const NormMoments& moments);
 void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
                    const AffineView& affine, const NormMoments& moments, NormKind kind,
-                   double* dgamma, double* dbeta);
+                   Real* dgamma, Real* dbeta);
+void norm_second(const Real* v, const Real* h, const Real* x, Real* dx, const NormView& view,
+                 const NormMoments& moments, NormKind kind);
 
 void softmax(const Real* x, Real* y, const ReduceView& view);
 void log_softmax(const Real* x, Real* y, const ReduceView& view);

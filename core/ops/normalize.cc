@@ -1,5 +1,6 @@
 #include "core/ops/normalize.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string_view>
@@ -8,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/kernels/normalize.h"
+#include "core/memory.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/movement.h"
 #include "core/ops/reduce.h"
@@ -96,9 +98,9 @@ struct Norm {
 
 // Mean and rstd of each set, in double precision, for the backward pass.
 struct Moments {
-  explicit Moments(std::int64_t sets) : mean(static_cast<std::size_t>(sets)), rstd(mean.size()) {}
+  explicit Moments(std::int64_t sets) : mean(sets), rstd(sets) {}
   kernels::NormMoments view() { return {mean.data(), rstd.data()}; }
-  std::vector<double> mean, rstd;
+  Scratch<double> mean, rstd;
 };
 
 // γ or β spread over a tensor viewed as affine_shape().
@@ -117,66 +119,115 @@ Tensor scaled(const Norm& norm, const Tensor& x, const Tensor& gamma) {
 }
 
 // Constants of each set as a tensor that broadcasts over set_shape().
-Tensor per_set(const Norm& norm, const std::vector<double>& values) {
+Tensor per_set(const Norm& norm, const double* values) {
   Tensor result = Tensor::empty({norm.set.batch, 1, norm.set.kept, 1});
-  Real* to = result.mutable_data().data();
-  for (std::size_t i = 0; i < values.size(); ++i) to[i] = static_cast<Real>(values[i]);
+  std::transform(values, values + result.size(), result.mutable_data().begin(),
+                 [](double value) { return static_cast<Real>(value); });
   return result;
-}
-
-// The gradient written in ops: every dependence on x is recorded, that of the statistics too, so it
-// can be differentiated again. Centering and the root of the mean square are ops that compute wider
-// than Real.
-Grads composed(const Norm& norm, const Tensor& g, const Tensor& x, const Tensor& gamma,
-               const Tensor& beta, const Moments& moments, const Needs& need) {
-  const Axes axes = {1, 3};
-  const Tensor values = reshape(x, norm.set_shape());
-  const Tensor h = reshape(scaled(norm, g, gamma), norm.set_shape());
-  Grads grads(3);
-  Tensor hat, dx;
-  if (norm.kind == NormKind::kFixed) {
-    const Tensor rstd = per_set(norm, moments.rstd);
-    hat = (values - per_set(norm, moments.mean)) * rstd;
-    dx = h * rstd;
-  } else {
-    const bool centered = norm.kind == NormKind::kCentered;
-    const Tensor middle = centered ? center(values, axes) : values;
-    const Tensor root = detail::root_mean_square(norm.op, middle, axes, norm.eps,
-                                                 static_cast<double>(norm.set.count()), true);
-    hat = middle / root;
-    if (need[0])
-      dx = ((centered ? center(h, axes) : h) - hat * mean(h * hat, axes, {.keepdim = true})) / root;
-  }
-  if (need[0]) grads[0] = reshape(dx, x.shape());
-  if (gamma.defined() && need[1])
-    grads[1] = gather(norm, g * reshape(hat, x.shape()), gamma.shape());
-  if (beta.defined() && need[2]) grads[2] = gather(norm, g, beta.shape());
-  return grads;
 }
 
 // In sets this small the gradient is the difference of nearly equal numbers, often 0; the ops lose
 // nothing there, the kernel rounds γ·g before it subtracts the mean.
 constexpr std::int64_t kFew = 2;
 
+using SharedMoments = std::shared_ptr<Moments>;
+
+// x̂ and the root that x was divided by, written in ops: every dependence on x is recorded, that of
+// the statistics too. Centering and the root of the mean square are ops that compute wider than
+// Real. Shaped as the sets.
+Axes set_axes() { return {1, 3}; }
+
+struct Hat {
+  Tensor hat, root;
+};
+Hat composed_hat(const Norm& norm, const Tensor& x, Moments& moments) {
+  const Tensor values = reshape(x, norm.set_shape());
+  if (norm.kind == NormKind::kFixed) {
+    const Tensor rstd = per_set(norm, moments.rstd.data());
+    return {(values - per_set(norm, moments.mean.data())) * rstd, reciprocal(rstd)};
+  }
+  const Tensor middle = norm.kind == NormKind::kCentered ? center(values, set_axes()) : values;
+  const Tensor root = detail::root_mean_square(norm.op, middle, set_axes(), norm.eps,
+                                               static_cast<double>(norm.set.count()), true);
+  return {middle / root, root};
+}
+
+// h without its mean, if the norm takes means.
+Tensor without_mean(const Norm& norm, const Tensor& h) {
+  return norm.kind == NormKind::kCentered ? center(h, set_axes()) : h;
+}
+Tensor set_mean(const Tensor& x) { return mean(x, set_axes(), {.keepdim = true}); }
+
+// The gradient in x, (h − ⟨h⟩ − x̂·⟨h·x̂⟩)/root with h = γ·g, in ops.
+Tensor composed_gradient(const Norm& norm, const Tensor& h, const Hat& x) {
+  if (norm.kind == NormKind::kFixed) return h / x.root;
+  return (without_mean(norm, h) - x.hat * set_mean(h * x.hat)) / x.root;
+}
+
+// The same as one op, whose own gradient is a kernel as well: gradient penalties come through here.
+Tensor normalize_gradient(const Norm& norm, const SharedMoments& moments, const Tensor& g,
+                          const Tensor& x, const Tensor& gamma) {
+  Tensor dx = Tensor::empty(x.shape());
+  kernels::norm_backward(g.data().data(), x.data().data(), dx.mutable_data().data(), norm.view(),
+                         norm.affine_view(gamma, {}), moments->view(), norm.kind, nullptr, nullptr);
+  return record(
+      "normalize_gradient", {g, x, gamma}, dx,
+      [norm, moments, g = Saved(g), x = Saved(x), gamma = Saved(gamma)](
+          const Tensor& v, const Needs& need) -> Grads {
+        // The gradient in h is the same op of v; see kernels::norm_second for that in x.
+        const Tensor h = scaled(norm, g(), gamma());
+        Tensor q, dx2;
+        if (!Tape::recording()) {
+          q = normalize_gradient(norm, moments, v, x(), {});
+          dx2 = Tensor::empty(v.shape());
+          kernels::norm_second(v.data().data(), h.data().data(), x().data().data(),
+                               dx2.mutable_data().data(), norm.view(), moments->view(), norm.kind);
+        } else {
+          const Hat at = composed_hat(norm, x(), *moments);
+          const Tensor vs = reshape(v, norm.set_shape()), hs = reshape(h, norm.set_shape());
+          const Tensor cv = without_mean(norm, vs), ch = without_mean(norm, hs);
+          const Tensor a = set_mean(hs * at.hat), b = set_mean(vs * at.hat);
+          const Tensor steep = set_mean(cv * ch) - affine(a * b, 3, 0);
+          q = reshape(composed_gradient(norm, vs, at), v.shape());
+          dx2 = reshape(neg((at.hat * steep + b * ch + a * cv) / square(at.root)), v.shape());
+        }
+        return {need[0] ? scaled(norm, q, gamma()) : Tensor(), dx2,
+                gamma.defined() && need[2] ? gather(norm, g() * q, gamma.shape()) : Tensor()};
+      });
+}
+
+// The gradient that can be differentiated again.
+Grads recorded(const Norm& norm, const SharedMoments& moments, const Tensor& g, const Tensor& x,
+               const Tensor& gamma, const Tensor& beta, const Needs& need) {
+  const bool as_one = norm.kind != NormKind::kFixed && norm.set.count() > kFew &&
+                      kernels::norm_second_fuses(norm.view());
+  const bool needs_gamma = gamma.defined() && need[1];
+  Grads grads(3);
+  if (need[0] && as_one) grads[0] = normalize_gradient(norm, moments, g, x, gamma);
+  if ((need[0] && !as_one) || needs_gamma) {
+    const Hat at = composed_hat(norm, x, *moments);
+    if (needs_gamma) grads[1] = gather(norm, g * reshape(at.hat, x.shape()), gamma.shape());
+    if (!grads[0].defined() && need[0]) {
+      const Tensor h = reshape(scaled(norm, g, gamma), norm.set_shape());
+      grads[0] = reshape(composed_gradient(norm, h, at), x.shape());
+    }
+  }
+  if (beta.defined() && need[2]) grads[2] = gather(norm, g, beta.shape());
+  return grads;
+}
+
 Grads fused(const Norm& norm, const Tensor& g, const Tensor& x, const Tensor& gamma,
             const Tensor& beta, Moments& moments, const Needs& need) {
   Grads grads(3);
   if (need[0]) grads[0] = Tensor::empty(x.shape());
-  std::vector<double> dgamma, dbeta;
-  if (gamma.defined() && need[1]) dgamma.resize(static_cast<std::size_t>(gamma.size()));
-  if (beta.defined() && need[2]) dbeta.resize(static_cast<std::size_t>(beta.size()));
-  kernels::norm_backward(
-      g.data().data(), x.data().data(), need[0] ? grads[0].mutable_data().data() : nullptr,
-      norm.view(), norm.affine_view(gamma, beta), moments.view(), norm.kind,
-      dgamma.empty() ? nullptr : dgamma.data(), dbeta.empty() ? nullptr : dbeta.data());
-  const auto finish = [](const std::vector<double>& sums, const Shape& shape) {
-    Tensor result = Tensor::empty(shape);
-    std::span<Real> to = result.mutable_data();
-    for (std::size_t i = 0; i < sums.size(); ++i) to[i] = static_cast<Real>(sums[i]);
-    return result;
+  if (gamma.defined() && need[1]) grads[1] = Tensor::empty(gamma.shape());
+  if (beta.defined() && need[2]) grads[2] = Tensor::empty(beta.shape());
+  const auto to = [](Tensor& grad) {
+    return grad.defined() ? grad.mutable_data().data() : nullptr;
   };
-  if (!dgamma.empty()) grads[1] = finish(dgamma, gamma.shape());
-  if (!dbeta.empty()) grads[2] = finish(dbeta, beta.shape());
+  kernels::norm_backward(g.data().data(), x.data().data(), to(grads[0]), norm.view(),
+                         norm.affine_view(gamma, beta), moments.view(), norm.kind, to(grads[1]),
+                         to(grads[2]));
   return grads;
 }
 
@@ -217,27 +268,27 @@ Tensor run(std::string_view op, const Tensor& x, const NormSet& set,
   const auto moments = std::make_shared<Moments>(set.sets());
   const kernels::AffineView affine = norm.affine_view(gamma, beta);
   if (fixed != nullptr) {
-    for (std::size_t i = 0; i < moments->mean.size(); ++i) {
-      moments->mean[i] = static_cast<double>(fixed->mean.data()[i]);
-      moments->rstd[i] = 1 / std::sqrt(static_cast<double>(fixed->variance.data()[i]) +
+    for (std::int64_t k = 0; k < set.sets(); ++k) {
+      const auto i = static_cast<std::size_t>(k);
+      moments->mean[k] = static_cast<double>(fixed->mean.data()[i]);
+      moments->rstd[k] = 1 / std::sqrt(static_cast<double>(fixed->variance.data()[i]) +
                                        static_cast<double>(norm.eps));
     }
     kernels::norm_apply(x.data().data(), y.mutable_data().data(), norm.view(), affine,
                         moments->view());
   } else {
-    std::vector<double> variance(moments->mean.size());
+    Scratch<double> variance(set.sets());
     kernels::norm_forward(x.data().data(), y.mutable_data().data(), norm.view(), affine,
                           static_cast<double>(norm.eps), kind == NormKind::kCentered,
                           moments->view(), variance.data());
     if (options.stats != nullptr) {
-      options.stats->mean = Tensor::empty({set.sets()});
-      options.stats->variance = Tensor::empty({set.sets()});
-      std::span<Real> mean = options.stats->mean.mutable_data(),
-                      var = options.stats->variance.mutable_data();
-      for (std::size_t i = 0; i < variance.size(); ++i) {
-        mean[i] = static_cast<Real>(moments->mean[i]);
-        var[i] = static_cast<Real>(variance[i]);
-      }
+      const auto as_tensor = [&](const double* values) {
+        Tensor result = Tensor::empty({set.sets()});
+        std::transform(values, values + set.sets(), result.mutable_data().begin(),
+                       [](double value) { return static_cast<Real>(value); });
+        return result;
+      };
+      *options.stats = {as_tensor(moments->mean.data()), as_tensor(variance.data())};
     }
   }
   return record(op, {x, gamma, beta}, y,
@@ -245,7 +296,7 @@ Tensor run(std::string_view op, const Tensor& x, const NormSet& set,
                     const Tensor& g, const Needs& need) {
                   if (!Tape::recording() && norm.set.count() > kFew)
                     return fused(norm, g, x(), gamma(), beta(), *moments, need);
-                  return composed(norm, g, x(), gamma(), beta(), *moments, need);
+                  return recorded(norm, moments, g, x(), gamma(), beta(), need);
                 });
 }
 

@@ -38,7 +38,8 @@ std::vector<Case> family(std::int64_t n, std::int64_t c, std::int64_t s) {
 
 struct Result {
   Numbers y, dx;
-  std::vector<double> mean, rstd, variance, dgamma, dbeta;
+  std::vector<double> mean, rstd, variance;
+  Numbers dgamma, dbeta;
 };
 
 template <class Forward, class Backward>
@@ -49,13 +50,9 @@ Result run(const Case& c, const Numbers& x, const Numbers& g, bool with_affine, 
   const Numbers gamma = numbers(c.affine_kept, 0.5, 2, 3), beta = numbers(c.affine_kept, -1, 1, 4);
   k::AffineView affine{nullptr, nullptr, 1, 1};
   if (with_affine) affine = {gamma.data(), beta.data(), c.affine_kept, c.affine_inner};
-  Result r{Numbers(x.size()),
-           Numbers(x.size()),
-           std::vector<double>(sets),
-           std::vector<double>(sets),
-           std::vector<double>(sets),
-           std::vector<double>(parameters),
-           std::vector<double>(parameters)};
+  Result r{Numbers(x.size()),         Numbers(x.size()),         std::vector<double>(sets),
+           std::vector<double>(sets), std::vector<double>(sets), Numbers(parameters),
+           Numbers(parameters)};
   const k::NormMoments moments{r.mean.data(), r.rstd.data()};
   forward(x.data(), r.y.data(), c.view, affine, eps, centered, moments, r.variance.data());
   backward(g.data(), x.data(), r.dx.data(), c.view, affine, moments,
@@ -175,13 +172,48 @@ TEST_CASE("given statistics are constants to the gradient") {
         k::norm_apply(x.data(), got.data(), member.view, affine, moments);
         ref::norm_apply(x.data(), want.data(), member.view, affine, moments);
         CHECK(relative_error(got, want) <= 4 * kRounding);
-        std::vector<double> dgamma(gamma.size()), dgamma_want(gamma.size());
+        Numbers dgamma(gamma.size()), dgamma_want(gamma.size());
         k::norm_backward(g.data(), x.data(), got.data(), member.view, affine, moments,
                          k::NormKind::kFixed, dgamma.data(), nullptr);
         ref::norm_backward(g.data(), x.data(), want.data(), member.view, affine, moments,
                            k::NormKind::kFixed, dgamma_want.data(), nullptr);
         CHECK(relative_error(got, want) <= 4 * kRounding);
         CHECK(relative_error(dgamma, dgamma_want) <= 4 * kRounding);
+      }
+    }
+  });
+}
+
+TEST_CASE("the gradient of the gradient agrees with its twin") {
+  on_every_target([] {
+    for (const auto& [n, c, s] : {std::array<std::int64_t, 3>{4, 6, 9},
+                                  {2, 4, 16},
+                                  {3, 2, 17},
+                                  {3, 4, 67},
+                                  {8, 40, 36},
+                                  {2, 2, 20011}}) {
+      for (const Case& member : family(n, c, s)) {
+        if (member.view.count() < 3 || !k::norm_second_fuses(member.view)) continue;
+        CAPTURE(std::string(member.name));
+        CAPTURE(s);
+        for (const double scale : {1.0, 1e-20, 1e12}) {
+          Numbers x = numbers(member.view.size(), -1, 3);
+          for (Real& value : x) value = static_cast<Real>(value * scale);
+          const Numbers h = numbers(member.view.size(), -1, 1, 2),
+                        v = numbers(member.view.size(), -1, 1, 3);
+          for (const bool centered : {true, false}) {
+            const auto sets = static_cast<std::size_t>(member.view.sets());
+            std::vector<double> mean(sets), rstd(sets), variance(sets);
+            const k::NormMoments moments{mean.data(), rstd.data()};
+            Numbers got(x.size()), want(x.size());
+            ref::norm_forward(x.data(), got.data(), member.view, {}, 1e-5, centered, moments,
+                              variance.data());
+            const auto kind = centered ? k::NormKind::kCentered : k::NormKind::kUncentered;
+            k::norm_second(v.data(), h.data(), x.data(), got.data(), member.view, moments, kind);
+            ref::norm_second(v.data(), h.data(), x.data(), want.data(), member.view, moments, kind);
+            CHECK(relative_error(got, want) <= 20 * kRounding);
+          }
+        }
       }
     }
   });
@@ -197,8 +229,8 @@ TEST_CASE("normalization has the same bits at any thread count") {
       same_at_any_thread_count([&] {
         Result r = run(member, x, g, true, true, 1e-5, k::norm_forward, k::norm_backward);
         r.y.insert(r.y.end(), r.dx.begin(), r.dx.end());
-        for (const double value : r.dgamma) r.y.push_back(static_cast<Real>(value));
-        for (const double value : r.dbeta) r.y.push_back(static_cast<Real>(value));
+        r.y.insert(r.y.end(), r.dgamma.begin(), r.dgamma.end());
+        r.y.insert(r.y.end(), r.dbeta.begin(), r.dbeta.end());
         return r.y;
       });
     }
