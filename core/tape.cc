@@ -198,7 +198,7 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
       const bool on_;
     } pause(!options.create_graph);
     for (std::size_t i = count; i-- > 0;) {
-      if (!wanted[i] || !adjoint[i].defined()) continue;
+      if (!adjoint[i].defined()) continue;  // only what is wanted gets one, and y
       Entry& entry = entries_[i];
       std::uint64_t needed = 0;
       for (std::size_t k = 0; k < entry.inputs.size() && k < 64; ++k) {

@@ -127,6 +127,14 @@ TEST_CASE("tape: an entry can be walked once, unless kept") {
   CHECK(tape.entries()[1].consumed);
 }
 
+TEST_CASE("tape: a target's own entry is not walked and can be used again") {
+  Tape tape;
+  const Tensor x = tape.watch(Tensor::from({2, 3}, {2}));
+  const Tensor middle = x * x;
+  CHECK(tape.gradient(sum(middle * middle), {middle})[0].to_vector() == std::vector<Real>{8, 18});
+  CHECK(tape.gradient(sum(middle), {x})[0].to_vector() == std::vector<Real>{4, 6});
+}
+
 TEST_CASE("tape: saved tensors go back to the pool when an entry is consumed") {
   Tape tape;
   const std::int64_t megabytes = 8 << 20;
