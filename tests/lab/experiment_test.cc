@@ -13,26 +13,14 @@
 #include "core/parallel.h"
 #include "examples/lab/compare.h"
 #include "examples/lab/task.h"
+#include "tests/support/temp_folder.h"
 
 using namespace tapestry;
 using namespace tapestry::lab;
+using testing::TempFolder;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A folder that goes away with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "tapestry-test-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  fs::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
 
 ExperimentSetting setting(const std::string& text) {
   return read_config(parse_json(text, "test"), ".");
@@ -99,7 +87,7 @@ TEST_CASE("style: 40 steps lower the held-out judge's sum") {
 
 TEST_CASE("interrupted and resumed equals uninterrupted, bit for bit, for every task") {
   for (const char* text : {kClassify, kGan, kStyle}) {
-    const TemporaryFolder folder;
+    const TempFolder folder;
     ExperimentSetting whole = setting(text), half = whole;
     half.train.steps = whole.train.steps / 2;
     CAPTURE(whole.task);
@@ -129,7 +117,7 @@ TEST_CASE("the same weights at 1, 2, 3 and 7 threads, for every task") {
   for (const char* text : {kClassify, kGan, kStyle}) {
     std::string first;
     for (const int n : {1, 2, 3, 7}) {
-      const TemporaryFolder folder;
+      const TempFolder folder;
       ExperimentSetting one = setting(text);
       one.train.steps = 10;
       one.train.threads = n;
@@ -147,7 +135,7 @@ TEST_CASE("the same weights at 1, 2, 3 and 7 threads, for every task") {
 TEST_CASE(
     "a loss that is not finite ends the run as diverged, with the step, and the folder stays "
     "whole") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   ExperimentSetting wild = setting(kClassify);
   wild.classify.optimizer.rule.type = "sgd";
   wild.classify.optimizer.rule.sgd.lr = 1e30;
@@ -160,7 +148,7 @@ TEST_CASE(
 TEST_CASE(
     "an existing run is not overwritten, a changed config is not resumed, a damaged checkpoint "
     "falls back") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   ExperimentSetting one = setting(kClassify);
   one.train.steps = 50;
   run_experiment(one, folder / "run", {.quiet = true});
@@ -179,7 +167,7 @@ TEST_CASE(
 }
 
 TEST_CASE("compare: every cell and seed runs once, repeats are kept, the page names them all") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Json json = parse_json(kClassify, "test");
   set_path(json, "train.steps", 10);
   set_path(json, "evaluate.every", 5);

@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "examples/lab/settings.h"
+#include "tests/support/temp_folder.h"
 
 using namespace tapestry;
 namespace fs = std::filesystem;
@@ -35,25 +36,17 @@ Outcome run(const std::string& arguments, const std::string& environment = "") {
   return outcome;
 }
 
-const std::string kConfigs = TAPESTRY_SOURCE_DIR "/examples/configs/";
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "tapestry-test-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
+/// Paths below it as text, for command lines.
+struct TextFolder : testing::TempFolder {
+  std::string operator/(const std::string& name) const { return (path() / name).string(); }
 };
+
+const std::string kConfigs = TAPESTRY_SOURCE_DIR "/examples/configs/";
 
 }  // namespace
 
 TEST_CASE("bad input of many kinds gets one clear error and exit code 2") {
-  const TemporaryFolder folder;
+  const TextFolder folder;
   write_file(folder / "typo.json",
              "{\"version\": 1, \"task\": \"classify\",\n \"model\": {\"network\": {\"type\": "
              "\"blocks\", \"blocks\": [{\"type\": \"conv\", \"width\": 4, \"kernal\": 3}]}}}");
@@ -117,7 +110,7 @@ TEST_CASE("bad input of many kinds gets one clear error and exit code 2") {
 }
 
 TEST_CASE("an output that cannot be written is an error of the environment, exit code 3") {
-  const TemporaryFolder folder;
+  const TextFolder folder;
   write_file(folder / "file", "in the way");
   const Outcome outcome =
       run("train " + kConfigs + "modes.json --preset fast --quiet --out " + (folder / "file/run"));
@@ -153,7 +146,7 @@ TEST_CASE("the committed schema is what the program prints") {
 }
 
 TEST_CASE("train, sample, export, report and inspect work together, a closed pipe is no crash") {
-  const TemporaryFolder folder;
+  const TextFolder folder;
   const std::string config = kConfigs + "dcgan_norms.json", out = folder / "run";
   CHECK(run("train " + config +
             " --preset fast --set train.steps=4 --set train.batch=4 --set evaluate.samples=16 "

@@ -24,6 +24,7 @@ class TempFolder {
   TempFolder& operator=(const TempFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
   /// Writes a file below it, with the folders in between.
   std::filesystem::path write(const std::string& name, std::string_view contents) const {
     const std::filesystem::path file = path_ / name;
