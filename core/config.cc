@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/text.h"
+
 namespace tapestry {
 
 void Problems::add(const Json& value, const std::string& path, const std::string& problem,

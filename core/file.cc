@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "core/json.h"
+#include "core/text.h"
 
 namespace tapestry {
 namespace {

@@ -104,15 +104,6 @@ void set_path(Json& root, std::string_view path, Json value);
 /// `text` as JSON if it is JSON, else as a string: how values on the command line are meant.
 Json parse_loosely(std::string_view text);
 
-/// Whether `text` is well-formed UTF-8.
-bool is_utf8(std::string_view text);
-/// At most `limit` characters of `text`; control characters and bytes that are not UTF-8 are made
-/// visible: safe in a terminal.
-std::string printable(std::string_view text, std::size_t limit = 80);
-/// The candidates that could have been meant: Damerau-Levenshtein distance at most 2, or a third of
-/// the length.
-std::vector<std::string> similar(std::string_view word, const std::vector<std::string>& candidates);
-
 }  // namespace tapestry
 
 #endif  // TAPESTRY_CORE_JSON_H_

@@ -17,6 +17,7 @@
 #include "core/image.h"
 #include "core/kernels/simd_info.h"
 #include "core/parallel.h"
+#include "core/text.h"
 #include "examples/lab/bench.h"
 #include "examples/lab/compare.h"
 #include "examples/lab/experiment.h"

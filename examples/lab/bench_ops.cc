@@ -15,6 +15,7 @@
 #include "core/ops/unary.h"
 #include "core/random.h"
 #include "core/tape.h"
+#include "core/text.h"
 #include "examples/lab/bench_nets.h"
 #include "examples/lab/bench_steps.h"
 #include "optim/optimizer.h"

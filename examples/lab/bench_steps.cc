@@ -12,6 +12,7 @@
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
 #include "core/tape.h"
+#include "core/text.h"
 #include "examples/lab/bench_nets.h"
 #include "layers/loss.h"
 #include "optim/optimizer.h"

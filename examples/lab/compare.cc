@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "examples/lab/experiment.h"
 #include "examples/lab/progress.h"
 #include "examples/lab/task.h"

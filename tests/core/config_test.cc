@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include "core/text.h"
+
 using namespace tapestry;
 
 namespace {
