@@ -84,8 +84,9 @@ HWY_INLINE V SafeTanh(D d, V x) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Logistic(D d, V x) {
   const V one = Number(d, 1);
-  const V e = SafeExp(d, hn::Neg(hn::Abs(x)));
-  return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
+  const V e = hn::Exp(d, hn::Neg(hn::Abs(x)));  // defined for every number that is not positive
+  const V y = hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
+  return hn::IfThenElse(hn::Eq(x, x), y, x);
 }
 
 // Up to 39000 Highway reduces the argument exactly; beyond, the C library does.

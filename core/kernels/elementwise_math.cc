@@ -34,8 +34,37 @@ void Tanh(const Real* x, Real* y, std::int64_t n) {
 void Erf(const Real* x, Real* y, std::int64_t n) {
   MapWide([](auto d, auto v) HWY_ATTR { return WideErf(d, v); }, y, n, x);
 }
+
+// In double lanes, rounded once. Whole exponents by repeated squaring: what overflows or vanishes
+// on the way does so in a float as well. Others as e^(p·ln x), whose relative error is that of
+// double times |p·ln x| < 104; −Inf counts as Inf there, as in C.
 void Pow(const Real* x, Real* y, std::int64_t n, Real exponent) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = std::pow(x[i], exponent);
+  constexpr Real kMost = 64;
+  const bool is_whole = exponent == std::trunc(exponent);
+  if (kDouble || (is_whole && std::abs(exponent) > kMost) || !std::isfinite(exponent)) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = std::pow(x[i], exponent);
+  } else if (is_whole) {
+    const int count = static_cast<int>(std::abs(exponent));
+    MapWide(
+        [=](auto d, auto v) HWY_ATTR {
+          const auto one = hn::Set(d, 1.0);
+          auto power = one, square = v;
+          for (int rest = count; rest > 0; rest >>= 1) {
+            if ((rest & 1) != 0) power = hn::Mul(power, square);
+            square = hn::Mul(square, square);
+          }
+          return exponent < 0 ? hn::Div(one, power) : power;
+        },
+        y, n, x);
+  } else {
+    const double factor = static_cast<double>(exponent);
+    MapWide(
+        [=](auto d, auto v) HWY_ATTR {
+          const auto base = hn::IfThenElse(hn::Eq(v, hn::Neg(Infinity(d))), Infinity(d), v);
+          return SafeExp(d, hn::Mul(hn::Set(d, factor), SafeLog(d, base)));
+        },
+        y, n, x);
+  }
 }
 
 void Sigmoid(const Real* x, Real* y, std::int64_t n) {

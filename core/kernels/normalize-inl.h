@@ -82,6 +82,20 @@ HWY_INLINE void Fetch(std::int64_t n, const In*... in) {
   for (std::int64_t i = 0; i < n; i += kLine) (hwy::Prefetch(in + i), ...);
 }
 
+// Adds the lanes to as many sums in memory.
+template <class D>
+HWY_INLINE void AddLanes(D d, hn::Vec<D> part, double* to) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    *to += static_cast<double>(hn::GetLane(part));
+  } else {
+    const WideTag w;
+    HWY_ALIGN Real lanes[hn::MaxLanes(D())];
+    hn::Store(part, d, lanes);
+    for (std::int64_t i = 0; i < LaneCount(d); i += LaneCount(w))
+      hn::StoreU(hn::Add(hn::LoadU(w, to + i), LoadWide(w, lanes + i)), w, to + i);
+  }
+}
+
 template <class F, class... In>
 HWY_INLINE Pair SumPairs(F f, std::int64_t n, std::int64_t ahead, const In*... in) {
   const RealTag d;
@@ -293,8 +307,8 @@ struct Means {
 };
 
 HWY_INLINE Means MeansOf(NormKind kind, double h, double hx, std::int64_t count) {
-  const double n = static_cast<double>(count);
-  return {kind == NormKind::kCentered ? h / n : 0, kind == NormKind::kFixed ? 0 : hx / n};
+  const double share = 1 / static_cast<double>(count);
+  return {kind == NormKind::kCentered ? h * share : 0, kind == NormKind::kFixed ? 0 : hx * share};
 }
 
 }  // namespace tapestry::kernels::HWY_NAMESPACE

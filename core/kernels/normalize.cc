@@ -53,9 +53,11 @@ std::int64_t Ahead(const NormView& v, std::int64_t block) {
 
 // Sets of a few numbers go in blocks that stay in the first-level cache, so that the work between
 // the passes is spread over several of them.
+constexpr std::int64_t kMostSets = 64;
 std::int64_t SetsInBlock(const NormView& v) {
-  return v.outer > 1 ? 1
-                     : std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(1, v.inner), 1, 64);
+  return v.outer > 1
+             ? 1
+             : std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(1, v.inner), 1, kMostSets);
 }
 
 void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
@@ -73,6 +75,8 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
   };
   if (by_sets(v)) {
     parallel_for(v.sets(), grain(v.count()), [&](std::int64_t begin, std::int64_t end) {
+      // Roots and quotients take long; apart from the sums, those of several sets overlap.
+      Pair rests[kMostSets];
       for (std::int64_t first = begin; first < end; first += block) {
         const std::int64_t last = std::min(end, first + block);
         for (std::int64_t set = first; set < last; ++set) {
@@ -86,7 +90,10 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
               rest = {rest.a + part.a, rest.b + part.b};
             });
           }
-          if (!finish(set, near, rest))
+          rests[set - first] = rest;
+        }
+        for (std::int64_t set = first; set < last; ++set) {
+          if (!finish(set, Near(x, v, centered, set), rests[set - first]))
             WideMoments(x, v, eps, centered, m, variance, set,
                         [&](auto use) { walk.of_set(set, use); });
         }
@@ -176,26 +183,20 @@ void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMo
           CenterOf(m, v.outer == 1 ? run : run / (v.outer * v.kept) * v.kept + run % v.kept);
       is_safe = is_safe && centers[k].is_safe;
     }
-    const auto columns = [&](auto d, auto w, std::int64_t j) HWY_ATTR {
+    const auto columns = [&](auto d, std::int64_t j) HWY_ATTR {
       auto s = hn::Zero(d), t = s;
       for (std::int64_t k = 0; k < rows; ++k) {
         const auto u = hn::LoadU(d, g + at + k * width + j);
         s = hn::MulAdd(u, Normalized(d, hn::LoadU(d, x + at + k * width + j), centers[k]), s);
         t = hn::Add(t, u);
       }
-      const auto add = [&](auto part, double* to) HWY_ATTR {
-        HWY_ALIGN Real lanes[hn::MaxLanes(RealTag())];
-        hn::Store(part, d, lanes);
-        for (std::int64_t l = 0; l < LaneCount(d); l += LaneCount(w))
-          hn::StoreU(hn::Add(hn::LoadU(w, to + l), LoadWide(w, lanes + l)), w, to + l);
-      };
-      add(s, dgamma + j);
-      add(t, dbeta + j);
+      AddLanes(d, s, dgamma + j);
+      AddLanes(d, t, dbeta + j);
     };
     std::int64_t j = 0;
     if (is_safe) {
       const RealTag d;
-      for (; j + LaneCount(d) <= n; j += LaneCount(d)) columns(d, WideTag(), j);
+      for (; j + LaneCount(d) <= n; j += LaneCount(d)) columns(d, j);
     }
     for (; j < n; ++j) {
       for (std::int64_t k = 0; k < rows; ++k) {
@@ -285,7 +286,7 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
   };
   if (by_sets(v)) {
     parallel_for(v.sets(), grain(v.count()), [&](std::int64_t begin, std::int64_t end) {
-      Pair totals[64];
+      Pair totals[kMostSets];
       for (std::int64_t first = begin; first < end; first += block) {
         const std::int64_t last = std::min(end, first + block);
         const auto each = [&](auto use) {

@@ -44,14 +44,51 @@ HWY_INLINE void SumColumns(F f, std::int64_t rows, std::int64_t stride, std::int
   }
 }
 
-// Σ f over each column of the matrix, by blocks of columns on all threads.
+// The same in lanes of Real, kTerms rows at a time, see Note [Sums in floats]; so rows are read in
+// the order of memory.
 template <class F, class... In>
-void SumMatrix(F f, const Columns& c, const double* center, double* a, double* b, const In*... in) {
+HWY_INLINE void SumColumnsInReals(F f, std::int64_t rows, std::int64_t stride, std::int64_t n,
+                                  const Real* center, double* a, double* b, const In*... in) {
+  std::fill_n(a, n, 0.0);
+  std::fill_n(b, n, 0.0);
+  for (std::int64_t row = 0; row < rows; row += kTerms) {
+    const std::int64_t count = std::min(kTerms, rows - row);
+    const auto column = [&](auto d, std::int64_t j) HWY_ATTR {
+      auto s = hn::Zero(d), t = s;
+      const auto c = hn::LoadU(d, center + j);
+      for (std::int64_t i = row; i < row + count; ++i)
+        f(s, t, c, hn::LoadU(d, in + i * stride + j)...);
+      AddLanes(d, s, a + j);
+      AddLanes(d, t, b + j);
+    };
+    const RealTag d;
+    std::int64_t j = 0;
+    for (; j + LaneCount(d) <= n; j += LaneCount(d)) column(d, j);
+    for (; j < n; ++j) column(hn::CappedTag<Real, 1>(), j);
+  }
+}
+
+// Σ f over each column of the matrix, by blocks of columns on all threads.
+template <class Sum>
+void EachBlock(const Columns& c, Sum sum) {
   constexpr std::int64_t kBlock = 128;
   const std::int64_t blocks = (c.width + kBlock - 1) / kBlock;
   parallel_for(blocks, grain(c.rows * kBlock), [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t first = begin * kBlock, n = std::min(c.width, end * kBlock) - first;
+    const std::int64_t first = begin * kBlock;
+    sum(first, std::min(c.width, end * kBlock) - first);
+  });
+}
+template <class F, class... In>
+void SumMatrix(F f, const Columns& c, const double* center, double* a, double* b, const In*... in) {
+  EachBlock(c, [&](std::int64_t first, std::int64_t n) {
     SumColumns(f, c.rows, c.width, n, center + first, a + first, b + first, (in + first)...);
+  });
+}
+template <class F, class... In>
+void SumMatrixInReals(F f, const Columns& c, const Real* center, double* a, double* b,
+                      const In*... in) {
+  EachBlock(c, [&](std::int64_t first, std::int64_t n) {
+    SumColumnsInReals(f, c.rows, c.width, n, center + first, a + first, b + first, (in + first)...);
   });
 }
 
@@ -102,20 +139,23 @@ void Spread(const NormView& v, const Columns& c, const double* by_set, T* by_col
 struct ColumnFactors {
   ColumnFactors(const NormView& v, const Columns& c, const AffineView& a, const NormMoments& m,
                 std::int64_t first_set, std::int64_t first)
-      : high(c.width), low(c.width), rstd(c.width), gamma(c.width), beta(c.width) {
+      : high(c.width), low(c.width), gamma(c.width), beta(c.width), scale(c.width), shift(c.width) {
     EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
       const Center center = CenterOf(m, first_set + k);
       is_safe = is_safe && center.is_safe;
       high[j] = center.high;
       low[j] = center.low;
-      rstd[j] = center.rstd;
+      scale[j] = center.rstd;
     });
     EachAffine(c, a, first, [&](std::int64_t j, std::int64_t at) {
       gamma[j] = a.gamma == nullptr ? 1 : a.gamma[at];
       beta[j] = a.beta == nullptr ? 0 : a.beta[at];
+      scale[j] *= gamma[j];
+      shift[j] = beta[j] - low[j] * scale[j];
     });
   }
-  Scratch<Real> high, low, rstd, gamma, beta;
+  // γ·(x − mean)·rstd + β = (x − high)·scale + shift
+  Scratch<Real> high, low, gamma, beta, scale, shift;
   bool is_safe = true;
 };
 
@@ -132,20 +172,42 @@ void ApplyColumns(const Real* x, Real* y, const NormView& v, const AffineView& a
       });
       return;
     }
-    Map(
-        [](auto, auto u, auto high, auto low, auto rstd, auto gamma, auto beta) HWY_ATTR {
-          return hn::MulAdd(hn::Mul(hn::Sub(hn::Sub(u, high), low), rstd), gamma, beta);
-        },
-        y + first + at, c.width, x + first + at, factors.high.data(), factors.low.data(),
-        factors.rstd.data(), factors.gamma.data(), factors.beta.data());
+    Map([](auto, auto u, auto high, auto scale, auto shift)
+            HWY_ATTR { return hn::MulAdd(hn::Sub(u, high), scale, shift); },
+        y + first + at, c.width, x + first + at, factors.high.data(), factors.scale.data(),
+        factors.shift.data());
   });
 }
 
-void ForwardColumns(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
-                    bool centered, const NormMoments& m, double* variance, std::int64_t batch) {
+// Σ (x − middle) and Σ (x − middle)².
+constexpr auto kAbout = [](auto& p, auto& q, auto middle, auto u) HWY_ATTR {
+  const auto rest = hn::Sub(u, middle);
+  p = hn::Add(p, rest);
+  q = hn::MulAdd(rest, rest, q);
+};
+
+// The moments of all sets in one pass about their first numbers; whether that was exact.
+bool MomentsInOnePass(const Real* from, const NormView& v, double eps, bool centered,
+                      const NormMoments& m, double* variance, std::int64_t first_set) {
   const Columns c = columns(v);
-  const Real* from = x + batch * v.outer * v.kept * v.inner;
-  const std::int64_t first_set = batch * v.kept;
+  Scratch<Real> near(c.width);
+  Scratch<double> s(c.width), t(c.width), by_set(2 * v.kept);
+  const auto near_of = [&](std::int64_t k) { return centered ? from[k * v.inner] : Real(0); };
+  EachColumn(v, c, [&](std::int64_t j, std::int64_t k) { near[j] = near_of(k); });
+  SumMatrixInReals(kAbout, c, near.data(), s.data(), t.data(), from);
+  Fold(v, c, s.data(), by_set.data());
+  Fold(v, c, t.data(), by_set.data() + v.kept);
+  bool exact = true;
+  for (std::int64_t k = 0; k < v.kept; ++k) {
+    const Pair rest{centered ? by_set[k] : 0, by_set[v.kept + k]};
+    exact = FinishShifted(v, m, variance, eps, first_set + k, near_of(k), rest) && exact;
+  }
+  return exact;
+}
+
+void MomentsInTwoPasses(const Real* from, const NormView& v, double eps, bool centered,
+                        const NormMoments& m, double* variance, std::int64_t first_set) {
+  const Columns c = columns(v);
   Scratch<double> center(c.width), s(c.width), t(c.width), by_set(2 * v.kept);
   std::fill_n(center.data(), c.width, 0.0);
   double* mean = m.mean + first_set;
@@ -157,19 +219,20 @@ void ForwardColumns(const Real* x, Real* y, const NormView& v, const AffineView&
     for (std::int64_t k = 0; k < v.kept; ++k) mean[k] /= static_cast<double>(v.count());
     Spread(v, c, mean, center.data());
   }
-  SumMatrix(
-      [](auto& p, auto& q, auto middle, auto u) HWY_ATTR {
-        const auto rest = hn::Sub(u, middle);
-        p = hn::Add(p, rest);
-        q = hn::MulAdd(rest, rest, q);
-      },
-      c, center.data(), s.data(), t.data(), from);
+  SumMatrix(kAbout, c, center.data(), s.data(), t.data(), from);
   Fold(v, c, s.data(), by_set.data());
   Fold(v, c, t.data(), by_set.data() + v.kept);
   for (std::int64_t k = 0; k < v.kept; ++k) {
     Finish(v, m, variance, eps, first_set + k, mean[k],
            {centered ? by_set[k] : 0, by_set[v.kept + k]});
   }
+}
+
+void ForwardColumns(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                    bool centered, const NormMoments& m, double* variance, std::int64_t batch) {
+  const Real* from = x + batch * v.outer * v.kept * v.inner;
+  if (!MomentsInOnePass(from, v, eps, centered, m, variance, batch * v.kept))
+    MomentsInTwoPasses(from, v, eps, centered, m, variance, batch * v.kept);
   ApplyColumns(x, y, v, a, m, batch);
 }
 
@@ -181,14 +244,19 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
   const std::int64_t first = batch * v.outer * v.kept * v.inner, first_set = batch * v.kept;
   const Real *up = g + first, *from = x + first;
   ColumnFactors factors(v, c, a, m, first_set, first);
-  Scratch<double> center(c.width), s(c.width), t(c.width), by_set(2 * v.kept);
-  Spread(v, c, m.mean + first_set, center.data());
-  SumMatrix(
-      [](auto& p, auto& q, auto middle, auto w, auto u) HWY_ATTR {
-        p = hn::Add(p, w);
-        q = hn::MulAdd(w, hn::Sub(u, middle), q);
-      },
-      c, center.data(), s.data(), t.data(), up, from);
+  Scratch<double> s(c.width), t(c.width), by_set(2 * v.kept);
+  const auto sum = [](auto& p, auto& q, auto middle, auto w, auto u) HWY_ATTR {
+    p = hn::Add(p, w);
+    q = hn::MulAdd(w, hn::Sub(u, middle), q);
+  };
+  if (factors.is_safe) {
+    SumMatrixInReals(sum, c, factors.high.data(), s.data(), t.data(), up, from);
+    for (std::int64_t j = 0; j < c.width; ++j) t[j] -= static_cast<double>(factors.low[j]) * s[j];
+  } else {
+    Scratch<double> center(c.width);
+    Spread(v, c, m.mean + first_set, center.data());
+    SumMatrix(sum, c, center.data(), s.data(), t.data(), up, from);
+  }
   EachColumn(v, c, [&](std::int64_t j, std::int64_t k) { t[j] *= m.rstd[first_set + k]; });
   EachAffine(c, a, first, [&](std::int64_t j, std::int64_t at) {
     if (dbeta != nullptr) dbeta[at] += s[j];
@@ -202,8 +270,9 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
   Scratch<Real> shift(c.width), slope(c.width);
   EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
     const Means means = MeansOf(kind, by_set[k], by_set[v.kept + k], v.count());
-    shift[j] = static_cast<Real>(means.h * m.rstd[first_set + k]);
-    slope[j] = static_cast<Real>(means.hx * m.rstd[first_set + k]);
+    const double rstd = m.rstd[first_set + k], steep = means.hx * rstd * rstd;
+    slope[j] = static_cast<Real>(steep);
+    shift[j] = static_cast<Real>(means.h * rstd - static_cast<double>(factors.low[j]) * steep);
   });
   Real* to = dx + first;
   EachRow(c, [&](std::int64_t at) {
@@ -218,14 +287,10 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
       });
       return;
     }
-    Map(
-        [](auto, auto w, auto u, auto high, auto low, auto rstd, auto gamma, auto slant, auto level)
-            HWY_ATTR {
-              const auto hat = hn::Mul(hn::Sub(hn::Sub(u, high), low), rstd);
-              return hn::MulSub(hn::Mul(w, gamma), rstd, hn::MulAdd(hat, slant, level));
-            },
-        to + at, c.width, up + at, from + at, factors.high.data(), factors.low.data(),
-        factors.rstd.data(), factors.gamma.data(), slope.data(), shift.data());
+    Map([](auto, auto w, auto u, auto high, auto scale, auto slant, auto level)
+            HWY_ATTR { return hn::MulSub(w, scale, hn::MulAdd(hn::Sub(u, high), slant, level)); },
+        to + at, c.width, up + at, from + at, factors.high.data(), factors.scale.data(),
+        slope.data(), shift.data());
   });
 }
 

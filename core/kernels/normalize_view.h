@@ -25,7 +25,7 @@ struct Segments {
   bool is_row;          // γ and β go along with the row
 };
 
-inline constexpr std::int64_t kShort = 16;       // inner extents below go by columns
+inline constexpr std::int64_t kShort = 33;       // inner extents below go by columns
 inline constexpr std::int64_t kLongest = 16384;  // a segment's elements, about 5 µs of work
 
 inline Segments segments(const NormView& v, const AffineView& a) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/kernels/grid.h"
+#include "core/memory.h"
 #include "core/ops/movement.h"
 #include "core/ops/reduce.h"
 #include "core/ops/rows.h"
@@ -129,7 +130,7 @@ Taps averaging(std::int64_t extent, const Windows& windows,
 
 // Max pooling reads one element per window, at positions that its gradient treats as fixed: pick ⇄
 // place, each the transpose of the other.
-using Positions = std::shared_ptr<const std::vector<std::int32_t>>;
+using Positions = std::shared_ptr<Scratch<std::int32_t>>;
 
 constexpr std::int64_t kGrain = 1 << 13;  // numbers per chunk: about 10 µs of gathering
 
@@ -176,7 +177,7 @@ Tensor max_pool(std::string_view op, const Tensor& x, const Windows& rows, const
                           .with(-2, static_cast<std::int64_t>(rows.begin.size()))
                           .with(-1, static_cast<std::int64_t>(columns.begin.size()));
   Tensor y = Tensor::empty(shape);
-  auto positions = std::make_shared<std::vector<std::int32_t>>(static_cast<std::size_t>(y.size()));
+  const auto positions = std::make_shared<Scratch<std::int32_t>>(y.size());
   kernels::max_windows(x.data().data(), y.mutable_data().data(), positions->data(), planes(x),
                        x.dim(-2), x.dim(-1), rows, columns);
   return record(op, {x}, y, [positions, from = x.shape()](const Tensor& g, const Needs&) -> Grads {

@@ -159,16 +159,20 @@ Tensor log_sigmoid(const Tensor& x) {
       [x = Saved(x)](const Tensor& g, const Needs&) -> Grads { return {g * sigmoid(neg(x()))}; });
 }
 
+// The result has the sign of x (and is NaN where x is), so it can stand for x in the gradient.
+// Usually the next layer keeps it anyway, and x, the result of a norm, can go.
 Tensor relu(const Tensor& x) {
-  return record(
-      "relu", {x}, map(kernels::relu, x),
-      [x = Saved(x)](const Tensor& g, const Needs&) -> Grads { return {relu_gate(g, x())}; });
+  const Tensor y = map(kernels::relu, x);
+  return record("relu", {x}, y, [y = Saved(y)](const Tensor& g, const Needs&) -> Grads {
+    return {relu_gate(g, y())};
+  });
 }
 
 Tensor leaky_relu(const Tensor& x, Real slope) {
-  return record("leaky_relu", {x}, map(kernels::leaky_relu, x, slope),
-                [x = Saved(x), slope](const Tensor& g, const Needs&) -> Grads {
-                  return {leaky_relu_gate(g, x(), slope)};
+  const Tensor y = map(kernels::leaky_relu, x, slope);
+  return record("leaky_relu", {x}, y,
+                [kept = Saved(slope >= 0 ? y : x), slope](const Tensor& g, const Needs&) -> Grads {
+                  return {leaky_relu_gate(g, kept(), slope)};
                 });
 }
 

@@ -137,6 +137,37 @@ TEST_CASE("one-operand kernels stay within their stated errors, everywhere") {
   }
 }
 
+TEST_CASE("powers are right within one unit of the last place, special arguments exactly") {
+  const Real inf = std::numeric_limits<Real>::infinity();
+  Numbers x = numbers(4000, -30, 30);
+  for (const Real value : numbers(400, 1e-3, 1e-2)) x.push_back(value);
+  for (const double size : {1e-44, 1e-38, 1e-20, 1e20, 3e38}) {
+    x.push_back(static_cast<Real>(size));
+    x.push_back(static_cast<Real>(-size));
+  }
+  for (const Real value :
+       {Real(0), Real(-0.0), Real(1), Real(-1), inf, -inf, std::numeric_limits<Real>::quiet_NaN()})
+    x.push_back(value);
+  const auto n = static_cast<std::int64_t>(x.size());
+  on_every_target([&] {
+    for (const double exponent : {0.0, 3.0, 4.0, -2.0, -3.0, 7.0, 64.0, 65.0, -101.0, 1.7, -0.3,
+                                  0.1, 1e-3, 40.5, -1e4 - 0.5}) {
+      CAPTURE(exponent);
+      const Real p = static_cast<Real>(exponent);
+      Numbers got(x.size());
+      k::pow(x.data(), got.data(), n, p);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const Real want = static_cast<Real>(
+            std::pow(static_cast<long double>(x[i]), static_cast<long double>(p)));
+        if (std::isnan(want) && std::isnan(got[i])) continue;
+        CAPTURE(x[i]);
+        const bool same = got[i] == want && std::signbit(got[i]) == std::signbit(want);
+        if (!same) CHECK(ulps(got[i], want) <= 1);
+      }
+    }
+  });
+}
+
 TEST_CASE("one-operand kernels agree with their twins at every length and offset") {
   on_every_target([] {
     for (const UnaryCase& c : kUnary) {
