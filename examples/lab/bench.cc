@@ -99,7 +99,7 @@ std::vector<Benchmark> all_benchmarks() {
 std::string known_options(const Benchmark& benchmark) {
   std::string text;
   for (const auto& [name, value] : benchmark.options)
-    text += " --" + name + (value == "false" ? "" : value.empty() ? " FILE" : " " + value);
+    text += " --" + name + (value == "false" ? "" : value.empty() ? " ..." : " " + value);
   return text;
 }
 

@@ -1,7 +1,7 @@
 """The ops that side_by_side.py compares: for each case, the arguments of `tapestry bench` and the same in PyTorch.
 
-GROUPS maps a name to a list of cases (name, arguments, make). make() returns one function for each line that `tapestry bench` prints with
-these arguments, in the same order.
+GROUPS maps a name to a list of cases (name, arguments, make). make() returns a function for each line that `tapestry bench` prints with
+these arguments, in the same order; it may leave out the last.
 """
 import torch
 from torch.nn import functional as F
@@ -41,7 +41,8 @@ def quiet(function):
 
 
 def forward_backward(function, *inputs, backward=True):
-    """The op alone, and the gradient alone of an output that was recorded once."""
+    """The op alone, and the gradient alone of an output that was recorded once. A gradient that PyTorch gives as a view, without writing
+    numbers, is not compared."""
     inputs = [x.requires_grad_() for x in inputs]
     lines = [quiet(lambda: function(*inputs))]
     if backward:
@@ -136,7 +137,8 @@ def cases():
         for axes in (None, 0, 1):
             args = arguments("reduce", op=name, shape="2048,2048") + ([] if axes is None else ["--axes", str(axes)])
             add("reduce", name if axes is None else f"{name} axis {axes}", args,
-                lambda f=function, a=axes: forward_backward(f if a is None else (lambda x: f(x, a)), torch.randn(2048, 2048)))
+                lambda f=function, a=axes, b=name != "sum": forward_backward(
+                    f if a is None else (lambda x: f(x, a)), torch.randn(2048, 2048), backward=b))
     for kind in ("adam", "sgd"):
         for tensors in (50, 1):
             for foreach in (False, True):
