@@ -215,7 +215,7 @@ LstmClassifier::LstmClassifier() {
   fc_ = child("fc", Linear(kHidden, kClasses));
 }
 
-Tensor LstmClassifier::forward(const Tensor& x) { return fc_(rnn_->run(x).last.h); }
+Tensor LstmClassifier::forward(const Tensor& x) { return fc_(select(rnn_(x), 0, -1)); }
 
 LstmCellClassifier::LstmCellClassifier(bool norms) {
   const Real bound = 1 / std::sqrt(static_cast<Real>(kHidden));
