@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/json.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
