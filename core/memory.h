@@ -13,8 +13,8 @@ namespace tapestry {
 inline constexpr std::size_t kAlignment = 64;
 
 /// Counts over the life of the process, in bytes. `live` is handed out now, `peak` the largest
-/// `live` so far, `cached` kept for reuse; `system_allocations` counts requests that went to the
-/// operating system.
+/// `live` so far, `cached` kept for reuse (at most: what trim_memory() gave back from between live
+/// blocks counts too); `system_allocations` counts requests that went to the operating system.
 struct MemoryStats {
   std::int64_t live_bytes = 0, peak_bytes = 0, cached_bytes = 0, system_allocations = 0;
 };
@@ -24,10 +24,10 @@ void reset_peak_memory();
 /// Gives cached blocks back to the operating system.
 void trim_memory();
 
-/// A block of raw memory from the pool, aligned to kAlignment, contents unspecified. Blocks of 2
-/// MiB and more ask for huge pages. Throws Error when the system has no more memory, with the bytes
-/// asked for and held. Thread-safe. TAPESTRY_NO_POOL=1 in the environment bypasses the pool, so
-/// that sanitizers see every block.
+/// A block of raw memory from the pool, aligned to kAlignment, contents unspecified. Blocks of 64
+/// KiB and more share a range of huge pages. Throws Error when the system has no more memory, with
+/// the bytes asked for and held. Thread-safe. TAPESTRY_NO_POOL=1 in the environment bypasses the
+/// pool, so that sanitizers see every block.
 void* allocate_bytes(std::size_t bytes);
 void release_bytes(void* block, std::size_t bytes) noexcept;
 
