@@ -68,7 +68,8 @@ ExperimentSetting setting_of(const Json& json, const Cell& cell, std::int64_t se
 bool finished(const Planned& run) {
   const std::filesystem::path status = run.folder / "status.json";
   if (!std::filesystem::exists(status)) return false;
-  const Json* state = load_json(status).find("state");
+  const Json written = load_json(status);
+  const Json* state = written.find("state");
   if (state == nullptr || (state->text() != "done" && state->text() != "diverged")) return false;
   return load_json(run.folder / "config.json") == resolved_config(run.setting);
 }

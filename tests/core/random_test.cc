@@ -83,7 +83,8 @@ TEST_CASE("random: uniform numbers stay below the upper bound, also where roundi
     REQUIRE(value >= Real(1 << 24));
     REQUIRE(value < Real((1 << 24) + 2));
   }
-  for (const Real value : rng.uniform({10000}, -1, 1).data()) {
+  const Tensor unit = rng.uniform({10000}, -1, 1);
+  for (const Real value : unit.data()) {
     REQUIRE(value >= -1);
     REQUIRE(value < 1);
   }

@@ -82,8 +82,8 @@ TEST_CASE("indices outside of the tensor are named") {
   CHECK(error_text([] {
           gather_rows(table(), Indices{0, 3});
         }) ==
-        "gather_rows: index 3 at place 1 is outside 0 … 2\n"
-        "  hint  labels and token numbers start at 0");
+        "gather_rows: index 3 at place 1 is outside 0 … 2\n  input  [3, 2]\n"
+        "  hint   labels and token numbers start at 0");
   CHECK(error_text([] {
           scatter_add_rows(table(), Indices{0, -1, 2}, 3);
         }).find("index -1") != std::string::npos);
@@ -97,7 +97,7 @@ TEST_CASE("indices outside of the tensor are named") {
   CHECK(error_text([] { gather(table(), 0, Indices{0}, {1, 2}); }).find("gather") == 0);
   CHECK(error_text([] { one_hot(Indices{4}, 4); }).find("one_hot: index 4 at place 0") == 0);
   CHECK(error_text([] { gather_rows(Tensor::scalar(1), Indices{0}); }) ==
-        "gather_rows: a scalar has no rows");
+        "gather_rows: a scalar has no rows\n  input  []");
 }
 
 }  // namespace tapestry::testing
