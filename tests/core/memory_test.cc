@@ -46,6 +46,31 @@ TEST_CASE("memory: size classes waste at most an eighth") {
   }
 }
 
+TEST_CASE("memory: free neighbors become one, and serve what is larger than each") {
+  if (bypassed()) return;
+  trim_memory();
+  constexpr std::size_t kBytes = 1 << 20;
+  void* parts[4];
+  for (void*& part : parts) part = allocate_bytes(kBytes);
+  const std::int64_t asked = memory_stats().system_allocations;
+  release_bytes(parts[0], kBytes);
+  release_bytes(parts[2], kBytes);
+  release_bytes(parts[1], kBytes);  // joins both sides
+  void* large = allocate_bytes(3 * kBytes);
+  CHECK(large == parts[0]);
+  CHECK(memory_stats().system_allocations == asked);
+  release_bytes(large, 3 * kBytes);
+  void* small = allocate_bytes(kBytes);
+  void* next = allocate_bytes(2 * kBytes);  // the rest
+  CHECK(small == parts[0]);
+  CHECK(next == parts[1]);
+  std::memset(next, 0xAB, 2 * kBytes);
+  release_bytes(small, kBytes);
+  release_bytes(next, 2 * kBytes);
+  release_bytes(parts[3], kBytes);
+  CHECK(memory_stats().system_allocations == asked);
+}
+
 TEST_CASE("memory: statistics follow what is handed out, kept and given back") {
   trim_memory();
   constexpr std::size_t kBytes = 1 << 20;
