@@ -1,10 +1,10 @@
 // Ops that move numbers, pooling and resampling.
 #include "core/ops/movement.h"
-#include "core/ops/pad.h"
 
 #include "core/error.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/index.h"
+#include "core/ops/pad.h"
 #include "core/ops/pool.h"
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
