@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "core/kernels/conv_transform.h"
@@ -96,6 +97,35 @@ Stencil input_grad_stencil(const ConvShape& s) {
     }
   }
   return st;
+}
+
+std::optional<std::vector<Filter>> filters(const Stencil& st, const Pass& pass, std::int64_t r) {
+  std::vector<Filter> result;
+  for (std::int64_t plane = 0; plane < static_cast<std::int64_t>(st.planes.size()); ++plane) {
+    Filter filter{plane,
+                  std::numeric_limits<std::int64_t>::max(),
+                  std::numeric_limits<std::int64_t>::max(),
+                  {}};
+    std::int64_t count = 0;
+    for (const Tap& tap : pass.taps) {
+      if (tap.plane != plane) continue;
+      filter.dy = std::min(filter.dy, tap.dy);
+      filter.dx = std::min(filter.dx, tap.dx);
+      ++count;
+    }
+    if (count == 0) continue;
+    if (count != r * r) return std::nullopt;
+    filter.weight.assign(static_cast<std::size_t>(r * r), -1);
+    for (const Tap& tap : pass.taps) {
+      if (tap.plane != plane) continue;
+      const std::int64_t i = tap.dy - filter.dy, j = tap.dx - filter.dx;
+      if (i >= r || j >= r) return std::nullopt;
+      filter.weight[static_cast<std::size_t>(i * r + j)] = tap.weight;
+    }
+    if (std::count(filter.weight.begin(), filter.weight.end(), -1) != 0) return std::nullopt;
+    result.push_back(std::move(filter));
+  }
+  return result;
 }
 
 namespace {

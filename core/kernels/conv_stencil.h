@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/kernels/conv.h"
@@ -74,6 +75,15 @@ struct Stencil {
 
 Stencil forward_stencil(const ConvShape& shape);
 Stencil input_grad_stencil(const ConvShape& shape);
+
+/// The r × r taps that a pass has in one plane: weight[i · r + j] is that of tap (dy + i, dx + j).
+struct Filter {
+  std::int64_t plane, dy, dx;
+  std::vector<std::int64_t> weight;
+};
+/// The filters of a pass, one for each plane that it uses, if all are r × r without gaps.
+std::optional<std::vector<Filter>> filters(const Stencil& stencil, const Pass& pass,
+                                           std::int64_t r);
 
 /// result = stencil applied to source with `weight`, plus bias (one number per output channel, or
 /// null).

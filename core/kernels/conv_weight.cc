@@ -97,6 +97,7 @@ class WeightGrad {
   // channels of one tap.
   void place_slots() {
     const std::int64_t run = s_.dilation_w == 1 ? s_.kernel_w * inputs_ : inputs_;
+    taps_follow_ = run % tile_.lanes == 0;
     for (std::int64_t a = 0; a < s_.kernel_h; ++a) {
       for (std::int64_t b = 0; b < (s_.dilation_w == 1 ? 1 : s_.kernel_w); ++b) {
         for (std::int64_t at = 0; at < run; at += tile_.lanes) {
@@ -214,6 +215,11 @@ class WeightGrad {
     const std::int64_t weights = inputs_ * s_.kernel_h * s_.kernel_w;
     parallel_for(outputs_, ceil_div(10'000, columns), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t o = begin; o < end; ++o) {
+        if (taps_follow_) {  // (tap, channel) becomes (channel, tap)
+          transpose(sums + o * columns, inputs_, s_.kernel_h * s_.kernel_w, inputs_,
+                    dw + o * weights, s_.kernel_h * s_.kernel_w);
+          continue;
+        }
         for (std::int64_t i = 0; i < columns; ++i) {
           const std::int64_t weight = lane_weight_[static_cast<std::size_t>(i)];
           if (weight >= 0) dw[o * weights + weight] = sums[o * columns + i];
@@ -235,6 +241,7 @@ class WeightGrad {
   std::vector<std::int64_t>
       lane_weight_;  // which weight of an output channel each lane of each slot is, or -1
   std::vector<std::int32_t> offsets_;  // of each pixel of a batch in packed x
+  bool taps_follow_ = false;           // no lane is empty: sums are (tap, channel) without gaps
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <vector>
 
 #include "core/kernels/conv_batch.h"
@@ -12,35 +11,6 @@
 #include "core/parallel.h"
 
 namespace tapestry::kernels {
-
-std::optional<std::vector<Filter>> filters(const Stencil& st, const Pass& pass, std::int64_t r) {
-  std::vector<Filter> result;
-  for (std::int64_t plane = 0; plane < static_cast<std::int64_t>(st.planes.size()); ++plane) {
-    Filter filter{plane,
-                  std::numeric_limits<std::int64_t>::max(),
-                  std::numeric_limits<std::int64_t>::max(),
-                  {}};
-    std::int64_t count = 0;
-    for (const Tap& tap : pass.taps) {
-      if (tap.plane != plane) continue;
-      filter.dy = std::min(filter.dy, tap.dy);
-      filter.dx = std::min(filter.dx, tap.dx);
-      ++count;
-    }
-    if (count == 0) continue;
-    if (count != r * r) return std::nullopt;
-    filter.weight.assign(static_cast<std::size_t>(r * r), -1);
-    for (const Tap& tap : pass.taps) {
-      if (tap.plane != plane) continue;
-      const std::int64_t i = tap.dy - filter.dy, j = tap.dx - filter.dx;
-      if (i >= r || j >= r) return std::nullopt;
-      filter.weight[static_cast<std::size_t>(i * r + j)] = tap.weight;
-    }
-    if (std::count(filter.weight.begin(), filter.weight.end(), -1) != 0) return std::nullopt;
-    result.push_back(std::move(filter));
-  }
-  return result;
-}
 
 namespace {
 
@@ -80,7 +50,8 @@ class Winograd {
       if (static_cast<std::int64_t>(filter.size()) * st.in_channels != depth_) return;
     }
     possible_ = depth_ > 0;
-    row_ = ceil_div(depth_, tile_.lanes) * tile_.lanes;
+    // Room for whole vectors of the last filter's channels.
+    row_ = depth_ - st_.in_channels + ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
     weight_stride_ = spread(st.out_channels * row_);
   }
 
@@ -170,36 +141,30 @@ class Winograd {
   // numbers.
   void transform_weights(const Real* weight, Real* transformed) const {
     const auto passes = static_cast<std::int64_t>(st_.passes.size());
-    const std::int64_t taps = size_.r * size_.r;
+    const std::int64_t kernel = std::min(st_.weight_row, st_.weight_channel);
+    const std::int64_t channels = ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
     parallel_for(
         st_.groups * st_.out_channels, ceil_div(20'000, passes * depth_ * products_),
         [&](std::int64_t begin, std::int64_t end) {
-          Scratch<Real> row(taps * row_);
-          std::fill(row.data(), row.data() + taps * row_, Real(0));
-          std::vector<std::int32_t> offsets;
-          for (std::int64_t t = 0; t < taps; ++t)
-            offsets.push_back(static_cast<std::int32_t>(t * row_));
+          Scratch<Real> taps(kernel * channels);  // of one output channel, channels last
+          std::fill(taps.data(), taps.data() + kernel * channels, Real(0));
+          std::vector<std::int32_t> offsets(static_cast<std::size_t>(size_.r * size_.r));
           std::vector<TileVector> vectors;
-          for (std::int64_t k = 0; k < row_; k += tile_.lanes) vectors.push_back({k, k});
+          for (std::int64_t c = 0; c < channels; c += tile_.lanes) vectors.push_back({c, c});
           for (std::int64_t item = begin; item < end; ++item) {
             const std::int64_t o = item % st_.out_channels, group = item / st_.out_channels;
-            const Real* from = weight + group * st_.group_weights() + o * st_.weight_row;
-            // One pass after the other: they read different taps of the same weights.
+            transpose(weight + group * st_.group_weights() + o * st_.weight_row, st_.weight_channel,
+                      st_.in_channels, kernel, taps.data(), channels);
             for (std::int64_t p = 0; p < passes; ++p) {
-              std::int64_t k = 0;
+              Real* to = transformed + (group * passes + p) * products_ * weight_stride_ + o * row_;
+              // What a filter's last vector writes beyond its channels, the next one overwrites.
               for (const Filter& filter : filters_[static_cast<std::size_t>(p)]) {
-                for (std::int64_t c = 0; c < st_.in_channels; ++c, ++k) {
-                  for (std::int64_t t = 0; t < taps; ++t) {
-                    row[t * row_ + k] =
-                        from[c * st_.weight_channel + filter.weight[static_cast<std::size_t>(t)]];
-                  }
-                }
+                for (std::size_t t = 0; t < offsets.size(); ++t)
+                  offsets[t] = static_cast<std::int32_t>(filter.weight[t] * channels);
+                transform_weight(scheme_, taps.data(), offsets.data(), vectors.data(),
+                                 static_cast<std::int64_t>(vectors.size()), to, weight_stride_);
+                to += st_.in_channels;
               }
-              transform_weight(
-                  scheme_, row.data(), offsets.data(), vectors.data(),
-                  static_cast<std::int64_t>(vectors.size()),
-                  transformed + (group * passes + p) * products_ * weight_stride_ + o * row_,
-                  weight_stride_);
             }
           }
         });

@@ -3,9 +3,6 @@
 #ifndef TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
 #define TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
 
-#include <optional>
-#include <vector>
-
 #include "core/kernels/conv.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/real.h"
@@ -19,15 +16,6 @@ bool winograd_pays(const Stencil& stencil);
 /// As run_stencil(), with the error bounds of Note [Winograd].
 void run_winograd(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
                   Real* result);
-
-/// The r × r taps that a pass has in one plane: weight[i · r + j] is that of tap (dy + i, dx + j).
-struct Filter {
-  std::int64_t plane, dy, dx;
-  std::vector<std::int64_t> weight;
-};
-/// The filters of a pass, one for each plane that it uses, if all are r × r without gaps.
-std::optional<std::vector<Filter>> filters(const Stencil& stencil, const Pass& pass,
-                                           std::int64_t r);
 
 /// Expected time of run_winograd_weight() in cycles, infinite where it does not apply.
 double winograd_weight_cost(const ConvShape& shape);

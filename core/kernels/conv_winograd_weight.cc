@@ -221,30 +221,26 @@ class WinogradWeight {
   }
 
   void store(const Real* sums, std::int64_t sum_stride, Real* dw) const {
-    const std::int64_t taps = size_.r * size_.r,
-                       columns = inputs_ * static_cast<std::int64_t>(filters_.size());
-    parallel_for(st_.out_channels, ceil_div(20'000, columns * products_),
+    const std::int64_t kernel = st_.weight_channel;
+    // A filter's taps lie equally far apart in each filter: those of one plane are a stride apart.
+    std::vector<std::int32_t> offsets;
+    for (const std::int64_t tap : filters_.front().weight)
+      offsets.push_back(static_cast<std::int32_t>((tap - filters_.front().weight[0]) * inputs_));
+    std::vector<TileVector> vectors;
+    std::int64_t k = 0;
+    for (const Filter& filter : filters_) {
+      for (std::int64_t c = 0; c < inputs_; c += tile_.lanes, k += tile_.lanes)
+        vectors.push_back({k, filter.weight[0] * inputs_ + c});
+    }
+    parallel_for(st_.out_channels, ceil_div(20'000, k * products_),
                  [&](std::int64_t begin, std::int64_t end) {
-                   Scratch<Real> weights(taps * columns);
-                   std::vector<std::int32_t> offsets;
-                   for (std::int64_t t = 0; t < taps; ++t)
-                     offsets.push_back(static_cast<std::int32_t>(t * columns));
-                   std::vector<TileVector> vectors;
-                   for (std::int64_t k = 0; k < columns; k += tile_.lanes)
-                     vectors.push_back({k, k});
+                   Scratch<Real> taps(kernel * inputs_);  // of one output channel, channels last
                    for (std::int64_t o = begin; o < end; ++o) {
                      transform_weight_gradient(
                          scheme_, sums + o * x_row_, sum_stride, vectors.data(),
-                         static_cast<std::int64_t>(vectors.size()), offsets.data(), weights.data());
-                     for (std::size_t f = 0; f < filters_.size(); ++f) {
-                       for (std::int64_t c = 0; c < st_.in_channels; ++c) {
-                         Real* to = dw + o * st_.weight_row + c * st_.weight_channel;
-                         const Real* from =
-                             weights.data() + static_cast<std::int64_t>(f) * inputs_ + c;
-                         for (std::int64_t t = 0; t < taps; ++t)
-                           to[filters_[f].weight[static_cast<std::size_t>(t)]] = from[t * columns];
-                       }
-                     }
+                         static_cast<std::int64_t>(vectors.size()), offsets.data(), taps.data());
+                     transpose(taps.data(), inputs_, kernel, st_.in_channels,
+                               dw + o * st_.weight_row, kernel);
                    }
                  });
   }

@@ -388,10 +388,14 @@ void PackPanels(const Real* source, std::int64_t row_stride, const std::int32_t*
                 std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
                 Real* packed) {
   constexpr auto kTable = PackTable(std::make_integer_sequence<int, kMaxRows>());
+  const std::int64_t start = offsets == nullptr || depth == 0 ? 0 : offsets[0];
+  bool run = true;
+  for (std::int64_t k = 0; offsets != nullptr && run && k < depth; ++k)
+    run = offsets[k] == start + k;
   for (std::int64_t p = first; p < last; ++p) {
     const std::int64_t i = cut.begin(p), rows = cut.height(p);
-    if (offsets == nullptr) {
-      Transpose(source + i * row_stride, row_stride, rows, depth, packed + i * depth, rows);
+    if (run) {
+      Transpose(source + start + i * row_stride, row_stride, rows, depth, packed + i * depth, rows);
     } else {
       kTable[static_cast<std::size_t>(rows - 1)](source + i * row_stride, row_stride, offsets,
                                                  depth, packed + i * depth);
