@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <string>
 
 #include <sys/resource.h>
 
@@ -73,7 +75,15 @@ const MachinePeak& machine_peak() {
   return peak;
 }
 
-std::int64_t peak_resident_bytes() { return usage().ru_maxrss * 1024; }
+std::int64_t peak_resident_bytes() {
+  // Not ru_maxrss: that begins with what the process that started this one had.
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t kilobytes = 0;
+    if (word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
+  }
+  return usage().ru_maxrss * 1024;
+}
 std::int64_t page_faults() { return usage().ru_minflt; }
 
 Timing measure(const std::function<void()>& call, double seconds, int warm_up) {
@@ -123,8 +133,10 @@ void Table::print(const Row& row, const Timing& timing, const std::vector<Json::
       line.set("gflops", gflops);
     }
     if (row.bytes > 0) line.set("gb_s", gb_s);
-    if (timing.pool_bytes > 0) line.set("pool_peak_bytes", timing.pool_bytes);
-    if (timing.growth_bytes > 0) line.set("growth_bytes", timing.growth_bytes);
+    if (timing.pool_bytes > 0) {
+      line.set("pool_peak_bytes", timing.pool_bytes);
+      line.set("growth_bytes", timing.growth_bytes);
+    }
     for (const auto& [key, value] : more) line.set(key, value);
     std::printf("%s\n", line.dump(-1).c_str());
   } else {
