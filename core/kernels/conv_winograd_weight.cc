@@ -19,8 +19,10 @@ constexpr std::int64_t kBatchBytes = 6 << 20;
 constexpr std::int64_t kMostTiles =
     512;  // in a batch; bounds the rounding error of a block of the sum
 constexpr std::int64_t kPanelBytes = 128
-                                     << 10;   // of transformed g, used in turn: second-level cache
-constexpr std::int64_t kChunkWork = 500'000;  // multiply-adds, about 10 µs
+                                     << 10;    // of transformed g, used in turn: second-level cache
+constexpr std::int64_t kSumBytes = 512 << 10;  // sums about to become weights: the same cache
+constexpr std::int64_t kChunkWork = 500'000;   // multiply-adds, about 10 µs
+constexpr std::int64_t kRealBytes = sizeof(Real);
 
 /// w' = Gᵀ [ Σ_tiles (A g Aᵀ) ⊙ (Bᵀ x B) ] G. Vectors run along channels, so pixels come first and
 /// channels last in the copies of x and g, and the n² products have tiles as their inner dimension.
@@ -32,7 +34,6 @@ class WinogradWeight {
         scheme_(scheme),
         size_(scheme_size(scheme)),
         tile_(tile_shape()),
-        cut_(st_.out_channels, tile_.max_rows),
         products_(size_.n * size_.n),
         tile_rows_(ceil_div(st_.out_h, size_.m)),
         tile_columns_(ceil_div(st_.out_w, size_.m)) {
@@ -70,19 +71,24 @@ class WinogradWeight {
   }
 
   void run(const Real* g, const Real* x, Real* dw) const {
-    const std::int64_t tile_bytes =
-        products_ * (x_row_ + g_row_) * static_cast<std::int64_t>(sizeof(Real));
     // Whole rows of tiles.
     const std::int64_t rows = s_.n * tile_rows_;
+    const std::int64_t row_bytes = tile_columns_ * products_ * (x_row_ + g_row_) * kRealBytes;
     const std::int64_t batch = std::clamp<std::int64_t>(
-        std::min(kBatchBytes / tile_bytes, kMostTiles) / tile_columns_, 1, rows);
-    const std::int64_t batch_rows = ceil_div(rows, ceil_div(rows, batch));
+        std::min(kBatchBytes / row_bytes, kMostTiles / tile_columns_), 1, rows);
+    const std::int64_t sum_bytes = products_ * st_.out_channels * x_row_ * kRealBytes;
+    // With many channels and few tiles the sums are what is large. All tiles at once need none of
+    // them longer than it takes to turn them into weights.
+    const bool at_once = rows * row_bytes <= batch * row_bytes + sum_bytes;
+    const std::int64_t batch_rows = at_once ? rows : ceil_div(rows, ceil_div(rows, batch));
     const std::int64_t tiles = batch_rows * tile_columns_;
     const std::int64_t x_stride = spread(tiles * x_row_), g_stride = spread(tiles * g_row_);
+    Scratch<Real> xs(products_ * x_stride + tile_.lanes), gs(products_ * g_stride + tile_.lanes);
+    const Products products(*this, {gs.data(), g_stride, xs.data(), x_stride}, tiles);
     const std::int64_t sum_stride = spread(st_.out_channels * x_row_);
-    Scratch<Real> xs(products_ * x_stride + tile_.lanes), gs(products_ * g_stride + tile_.lanes),
-        sums(products_ * sum_stride);
+    Scratch<Real> sums(at_once ? 0 : products_ * sum_stride);
     for (std::int64_t group = 0; group < st_.groups; ++group) {
+      Real* to = dw + group * st_.group_weights();
       for (std::int64_t row = 0; row < rows; row += batch_rows) {
         const std::int64_t count = std::min(batch_rows, rows - row);
         const std::int64_t numbers =
@@ -98,10 +104,19 @@ class WinogradWeight {
                    g_stride);
           }
         });
-        multiply(count * tile_columns_, gs.data(), g_stride, xs.data(), x_stride, sums.data(),
-                 sum_stride, row > 0);
+        if (!at_once) {
+          products.add_all(count * tile_columns_, sums.data(), sum_stride, row > 0);
+        }
       }
-      store(sums.data(), sum_stride, dw + group * st_.group_weights());
+      if (at_once) {
+        products.store_all(tiles, to);
+      } else {
+        const std::int64_t work = x_row_ * products_;
+        parallel_for(st_.out_channels, ceil_div(20'000, work),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       store(sums.data() + begin * x_row_, sum_stride, begin, end, to);
+                     });
+      }
     }
   }
 
@@ -184,43 +199,100 @@ class WinogradWeight {
                        static_cast<std::int64_t>(vectors.size()), to, stride);
   }
 
-  void multiply(std::int64_t tiles, const Real* gs, std::int64_t g_stride, const Real* xs,
-                std::int64_t x_stride, Real* sums, std::int64_t sum_stride, bool accumulate) const {
-    std::vector<std::int32_t> offsets;
-    for (std::int64_t t = 0; t < tiles; ++t)
-      offsets.push_back(static_cast<std::int32_t>(t * x_row_));
-    std::vector<Slot> slots;
-    const std::int64_t columns = inputs_ * static_cast<std::int64_t>(filters_.size());
-    for (std::int64_t k = 0; k < columns; k += tile_.lanes) slots.push_back({k, k, nullptr});
-    const std::int64_t bytes = cut_.max_height() * tiles * static_cast<std::int64_t>(sizeof(Real));
-    const std::int64_t panels = std::clamp<std::int64_t>(kPanelBytes / bytes, 1, cut_.count),
-                       blocks = ceil_div(cut_.count, panels);
-    const std::int64_t work = std::max<std::int64_t>(
-        tiles * columns * std::min(st_.out_channels, panels * cut_.max_height()), 1);
-    parallel_for(products_ * blocks, ceil_div(kChunkWork, work),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t i = begin; i < end; ++i) {
-                     const std::int64_t xi = i / blocks;
-                     TileJob job;
-                     job.rows = st_.out_channels;
-                     job.depth = tiles;
-                     job.a = gs + xi * g_stride;
-                     job.a_step = g_row_;
-                     job.b = xs + xi * x_stride;
-                     job.offsets = offsets.data();
-                     job.slots = slots.data();
-                     job.slot_count = static_cast<std::int64_t>(slots.size());
-                     job.c = sums + xi * sum_stride;
-                     job.c_stride = x_row_;
-                     job.accumulate = accumulate;
-                     job.first_panel = i % blocks * panels;
-                     job.last_panel = std::min(cut_.count, job.first_panel + panels);
-                     run_tiles(job);
-                   }
-                 });
-  }
+  /// Transformed g and x: the n² matrices, strides apart.
+  struct Operands {
+    const Real* gs;
+    std::int64_t g_stride;
+    const Real* xs;
+    std::int64_t x_stride;
+  };
 
-  void store(const Real* sums, std::int64_t sum_stride, Real* dw) const {
+  /// The n² products of transformed g and x over a batch of tiles.
+  class Products {
+   public:
+    Products(const WinogradWeight& w, const Operands& operands, std::int64_t tiles)
+        : w_(w),
+          operands_(operands),
+          columns_(w.inputs_ * static_cast<std::int64_t>(w.filters_.size())) {
+      const std::int64_t most = std::min(tiles, kMostTiles);
+      for (std::int64_t t = 0; t < most; ++t)
+        offsets_.push_back(static_cast<std::int32_t>(t * w.x_row_));
+      for (std::int64_t k = 0; k < columns_; k += w.tile_.lanes) slots_.push_back({k, k, nullptr});
+      most_rows_ = rows_in(kPanelBytes, most);
+    }
+
+    /// sums[xi][out channel][columns] = or += the products.
+    void add_all(std::int64_t tiles, Real* sums, std::int64_t sum_stride, bool accumulate) const {
+      const std::int64_t blocks = ceil_div(w_.st_.out_channels, most_rows_),
+                         rows = ceil_div(w_.st_.out_channels, blocks);
+      parallel_for(w_.products_ * blocks, ceil_div(kChunkWork, tiles * columns_ * rows),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       const std::int64_t xi = i / blocks, o = i % blocks * rows;
+                       add(xi, o, std::min(w_.st_.out_channels, o + rows), tiles,
+                           sums + xi * sum_stride + o * w_.x_row_, accumulate);
+                     }
+                   });
+    }
+
+    /// The weights' gradient, some output channels after the other, whose sums are still in the
+    /// second-level cache when they are used.
+    void store_all(std::int64_t tiles, Real* dw) const {
+      const std::int64_t most = std::min(most_rows_, rows_in(kSumBytes, w_.products_ * w_.x_row_)),
+                         blocks = ceil_div(w_.st_.out_channels, most),
+                         rows = ceil_div(w_.st_.out_channels, blocks);
+      const std::int64_t stride = spread(rows * w_.x_row_);
+      parallel_for(blocks, ceil_div(kChunkWork, w_.products_ * tiles * columns_ * rows),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     Scratch<Real> sums(w_.products_ * stride);
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       const std::int64_t o = i * rows,
+                                          o1 = std::min(w_.st_.out_channels, o + rows);
+                       for (std::int64_t xi = 0; xi < w_.products_; ++xi)
+                         add(xi, o, o1, tiles, sums.data() + xi * stride, false);
+                       w_.store(sums.data(), stride, o, o1, dw);
+                     }
+                   });
+    }
+
+   private:
+    /// How many rows of `numbers` numbers fill `bytes`: whole tiles.
+    std::int64_t rows_in(std::int64_t bytes, std::int64_t numbers) const {
+      const std::int64_t tall = w_.tile_.max_rows;
+      return std::max<std::int64_t>(bytes / (numbers * kRealBytes * tall), 1) * tall;
+    }
+
+    /// Output channels [o0, o1), the first one's sums at `sums`.
+    void add(std::int64_t xi, std::int64_t o0, std::int64_t o1, std::int64_t tiles, Real* sums,
+             bool accumulate) const {
+      TileJob job;
+      job.rows = o1 - o0;
+      job.a_step = w_.g_row_;
+      job.offsets = offsets_.data();
+      job.slots = slots_.data();
+      job.slot_count = static_cast<std::int64_t>(slots_.size());
+      job.c = sums;
+      job.c_stride = w_.x_row_;
+      for (std::int64_t t = 0; t < tiles; t += kMostTiles) {
+        job.depth = std::min(kMostTiles, tiles - t);
+        job.a = operands_.gs + xi * operands_.g_stride + t * w_.g_row_ + o0;
+        job.b = operands_.xs + xi * operands_.x_stride + t * w_.x_row_;
+        job.accumulate = accumulate || t > 0;
+        run_tiles(job);
+      }
+    }
+
+    const WinogradWeight& w_;
+    const Operands operands_;
+    const std::int64_t columns_;
+    std::vector<std::int32_t> offsets_;
+    std::vector<Slot> slots_;
+    std::int64_t most_rows_ = 1;  // of transformed g that are used in turn
+  };
+
+  /// From the sums of output channels [begin, end), the first at `sums`, to their weights.
+  void store(const Real* sums, std::int64_t sum_stride, std::int64_t begin, std::int64_t end,
+             Real* dw) const {
     const std::int64_t kernel = st_.weight_channel;
     // A filter's taps lie equally far apart in each filter: those of one plane are a stride apart.
     std::vector<std::int32_t> offsets;
@@ -232,17 +304,13 @@ class WinogradWeight {
       for (std::int64_t c = 0; c < inputs_; c += tile_.lanes, k += tile_.lanes)
         vectors.push_back({k, filter.weight[0] * inputs_ + c});
     }
-    parallel_for(st_.out_channels, ceil_div(20'000, k * products_),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   Scratch<Real> taps(kernel * inputs_);  // of one output channel, channels last
-                   for (std::int64_t o = begin; o < end; ++o) {
-                     transform_weight_gradient(
-                         scheme_, sums + o * x_row_, sum_stride, vectors.data(),
-                         static_cast<std::int64_t>(vectors.size()), offsets.data(), taps.data());
-                     transpose(taps.data(), inputs_, kernel, st_.in_channels,
-                               dw + o * st_.weight_row, kernel);
-                   }
-                 });
+    Scratch<Real> taps(kernel * inputs_);  // of one output channel, channels last
+    for (std::int64_t o = begin; o < end; ++o, sums += x_row_) {
+      transform_weight_gradient(scheme_, sums, sum_stride, vectors.data(),
+                                static_cast<std::int64_t>(vectors.size()), offsets.data(),
+                                taps.data());
+      transpose(taps.data(), inputs_, kernel, st_.in_channels, dw + o * st_.weight_row, kernel);
+    }
   }
 
   const ConvShape& s_;
@@ -250,7 +318,6 @@ class WinogradWeight {
   const Scheme scheme_;
   const SchemeSize size_;
   const TileShape tile_;
-  const PanelCut cut_;
   const std::int64_t products_, tile_rows_, tile_columns_;
   std::vector<Filter> filters_;
   bool possible_ = false;

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/kernels/gemm.h"
+#include "core/ops/arithmetic.h"
 #include "core/ops/movement.h"
 #include "core/ops/reduce.h"
 #include "core/tape.h"
@@ -72,6 +73,11 @@ Tensor product(const Tensor& a, const Tensor& b, const MatmulOptions& o) {
   return record("matmul", {a, b}, y,
                 [a = Saved(a), b = Saved(b), o](const Tensor& g, const Needs& need) -> Grads {
                   const bool ta = o.transpose_a, tb = o.transpose_b;
+                  if (a().is(b()) && ta != tb && need[0]) {
+                    // A·Aᵀ or Aᵀ·A: one product instead of two, and no sum of them.
+                    const Tensor both = g + transpose(g);
+                    return {tb ? matmul(both, a()) : matmul(a(), both), Tensor()};
+                  }
                   Tensor da, db;
                   // With A' and B' the operands as multiplied: dA' = g·B'ᵀ, dB' = A'ᵀ·g, each
                   // transposed back where the operand was.

@@ -68,6 +68,14 @@ TEST_CASE("matmul: gradient of batched, broadcast and vector products") {
   check_op("matmul shared", {{3, 3}}, [](T a) { return matmul(a, a); });
 }
 
+TEST_CASE("matmul: gradient of a stack multiplied by itself, as in Gram matrices") {
+  for (const MatmulOptions& o : {MatmulOptions{.transpose_b = true}, {.transpose_a = true}, {}}) {
+    const bool square = !o.transpose_a && !o.transpose_b;
+    check_op("matmul", {square ? Shape{2, 3, 3} : Shape{2, 3, 4}},
+             [=](T a) { return matmul(a, a, o); }, {.order = 2});
+  }
+}
+
 TEST_CASE("matmul: every size near the tiles against the textbook") {
   for (const std::int64_t m : {1, 5, 6, 7, 17, 33}) {
     for (const std::int64_t n : {1, 7, 16, 31, 32, 65}) {
