@@ -44,11 +44,15 @@ RecurrentOutput step_by_step(const Tensor& from_inputs, const RecurrentWeights& 
   return {stack(all, 0), state};
 }
 
-RecurrentOutput lstm_sequence(const Tensor& from_inputs, const RecurrentWeights& w,
-                              const RecurrentState& first) {
-  const Tensor y = lstm(from_inputs, w.w_hh, w.b_hh, first.h, first.c);
+// Of lstm()'s result.
+RecurrentOutput output_of(const Tensor& y) {
   const Tensor h = select(y, 0, 0);
   return {h, {select(h, 0, -1), select(select(y, 0, 1), 0, -1)}};
+}
+
+RecurrentOutput lstm_sequence(const Tensor& from_inputs, const RecurrentWeights& w,
+                              const RecurrentState& first) {
+  return output_of(lstm(from_inputs, w.w_hh, w.b_hh, first.h, first.c));
 }
 
 constexpr std::array<Recurrence, 3> kRules{{{"RNN", 1, false, step_by_step<rnn_step, 1>},
@@ -282,14 +286,18 @@ std::string LayerNormLSTMCell::describe() const {
 }
 
 RecurrentState LayerNormLSTMCell::operator()(const Tensor& x, const RecurrentState& state) {
+  check_input(kind(), x, 2, w_ih_.dim(1));
+  return run(unsqueeze(x, {0}), state).last;
+}
+
+RecurrentOutput LayerNormLSTMCell::run(const Tensor& x, const RecurrentState& first) {
   const Context context(local_name(), kind());
   require_values();
-  check_input(kind(), x, 2, w_ih_.dim(1));
-  const RecurrentState before = checked_state(kind(), state, x.dim(0), w_hh_.dim(1), true);
-  const std::vector<Tensor> gates =
-      chunk(norm_i_(linear(x, w_ih_)) + norm_h_(linear(before.h, w_hh_)) + bias_, 4, 1);
-  const Tensor c = sigmoid(gates[1]) * before.c + sigmoid(gates[0]) * tanh(gates[2]);
-  return {sigmoid(gates[3]) * tanh(norm_c_(c)), c};
+  check_input(kind(), x, 3, w_ih_.dim(1));
+  const RecurrentState state = checked_state(kind(), first, x.dim(1), w_hh_.dim(1), true);
+  const std::vector<Tensor> cell = norm_c_->parameters();
+  return output_of(lstm(norm_i_(linear(x, w_ih_)), w_hh_, bias_, state.h, state.c,
+                        {norm_h_->parameters()[0], cell[0], cell[1]}));
 }
 
 }  // namespace tapestry::nn

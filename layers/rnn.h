@@ -130,6 +130,8 @@ class LayerNormLSTMCell final : public Module {
   std::string_view kind() const override { return "LayerNormLSTMCell"; }
   std::string describe() const override;
   RecurrentState operator()(const Tensor& x, const RecurrentState& state = {});
+  /// Over a sequence x (T, N, in); as T steps, but faster.
+  RecurrentOutput run(const Tensor& x, const RecurrentState& first = {});
 
  private:
   Tensor w_ih_, w_hh_, bias_;

@@ -267,7 +267,8 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
   const Walk walk(v, a, parts);
   const std::int64_t each_set = parts.planes * parts.cuts;
   const bool wants_parameters = dgamma != nullptr || dbeta != nullptr;
-  const bool needs_sums = kind != NormKind::kFixed || (wants_parameters && !parts.is_row);
+  const bool needs_sums =
+      (dx != nullptr && kind != NormKind::kFixed) || (wants_parameters && !parts.is_row);
   const bool has_row = parts.is_row && a.gamma != nullptr;
   const std::int64_t block = SetsInBlock(v), ahead = by_sets(v) ? Ahead(v, block) : parts.length;
   // Of each segment Σ g and Σ g·x̂; with a row of γ, of γ·g.

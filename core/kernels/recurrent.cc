@@ -34,8 +34,8 @@ HWY_INLINE void EachVector(std::int64_t rows, std::int64_t hidden, F body) {
   });
 }
 
-void LstmGates(Real* gates, const Real* more, const Real* before, Real* c, Real* h,
-               std::int64_t rows, std::int64_t hidden) {
+void LstmGates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
+               std::int64_t hidden) {
   EachVector(rows, hidden, [=](auto load, auto store, std::int64_t row, std::int64_t j) HWY_ATTR {
     const RealTag d;
     const std::int64_t at = row * 4 * hidden + j, to = row * hidden + j;
@@ -48,34 +48,52 @@ void LstmGates(Real* gates, const Real* more, const Real* before, Real* c, Real*
     store(f, gates + at + hidden);
     store(g, gates + at + 2 * hidden);
     store(o, gates + at + 3 * hidden);
-    const auto memory = hn::MulAdd(f, load(before + to), hn::Mul(i, g));
-    store(memory, c + to);
-    store(hn::Mul(o, SafeTanh(d, memory)), h + to);
+    store(hn::MulAdd(f, load(before + to), hn::Mul(i, g)), c + to);
   });
 }
 
-void LstmGatesGrad(const Real* gates, const Real* before, const Real* c, const Real* gh,
-                   const Real* gh_more, const Real* gc, Real* dc, Real* dgates, std::int64_t rows,
-                   std::int64_t hidden) {
+void LstmOutput(const Real* gates, const Real* c, Real* top, Real* h, std::int64_t rows,
+                std::int64_t hidden) {
   EachVector(rows, hidden, [=](auto load, auto store, std::int64_t row, std::int64_t j) HWY_ATTR {
-    const auto one = hn::Set(RealTag(), Real(1));
+    const std::int64_t to = row * hidden + j;
+    const auto t = SafeTanh(RealTag(), load(c + to));
+    store(t, top + to);
+    store(hn::Mul(load(gates + (4 * row + 3) * hidden + j), t), h + to);
+  });
+}
+
+// u·s·(1 − s) and u·(1 − t²), the latter written so that it does not cancel near ±1.
+template <class V>
+HWY_INLINE V SigmoidGate(V u, V s) {
+  return hn::Mul(u, hn::Mul(s, hn::Sub(hn::Set(RealTag(), Real(1)), s)));
+}
+template <class V>
+HWY_INLINE V TanhGate(V u, V t) {
+  const V one = hn::Set(RealTag(), Real(1));
+  return hn::Mul(u, hn::Mul(hn::Sub(one, t), hn::Add(one, t)));
+}
+
+void LstmOutputGrad(const Real* gates, const Real* top, const Real* gh, const Real* gh_more,
+                    Real* dgates, Real* dc, std::int64_t rows, std::int64_t hidden) {
+  EachVector(rows, hidden, [=](auto load, auto store, std::int64_t row, std::int64_t j) HWY_ATTR {
+    const std::int64_t at = (4 * row + 3) * hidden + j, from = row * hidden + j;
+    const auto o = load(gates + at), t = load(top + from);
+    const auto at_h = hn::Add(load(gh + from), load(gh_more + from));
+    store(SigmoidGate(hn::Mul(at_h, t), o), dgates + at);
+    store(TanhGate(hn::Mul(at_h, o), t), dc + from);
+  });
+}
+
+void LstmGatesGrad(const Real* gates, const Real* before, const Real* gc, const Real* gc_more,
+                   Real* dc, Real* dgates, std::int64_t rows, std::int64_t hidden) {
+  EachVector(rows, hidden, [=](auto load, auto store, std::int64_t row, std::int64_t j) HWY_ATTR {
     const std::int64_t at = row * 4 * hidden + j, from = row * hidden + j;
     const auto i = load(gates + at), f = load(gates + at + hidden);
-    const auto g = load(gates + at + 2 * hidden), o = load(gates + at + 3 * hidden);
-    // u·s·(1 − s) and u·(1 − t²), the latter written so that it does not cancel near ±1.
-    const auto sigmoid = [&](auto u, auto s)
-                             HWY_ATTR { return hn::Mul(u, hn::Mul(s, hn::Sub(one, s))); };
-    const auto tangent = [&](auto u, auto t) HWY_ATTR {
-      return hn::Mul(u, hn::Mul(hn::Sub(one, t), hn::Add(one, t)));
-    };
-    const auto t = SafeTanh(RealTag(), load(c + from));
-    const auto at_h = hn::Add(load(gh + from), load(gh_more + from));
-    const auto at_c =
-        hn::Add(hn::Add(load(gc + from), load(dc + from)), tangent(hn::Mul(at_h, o), t));
-    store(sigmoid(hn::Mul(at_c, g), i), dgates + at);
-    store(sigmoid(hn::Mul(at_c, load(before + from)), f), dgates + at + hidden);
-    store(tangent(hn::Mul(at_c, i), g), dgates + at + 2 * hidden);
-    store(sigmoid(hn::Mul(at_h, t), o), dgates + at + 3 * hidden);
+    const auto g = load(gates + at + 2 * hidden);
+    const auto at_c = hn::Add(hn::Add(load(gc + from), load(gc_more + from)), load(dc + from));
+    store(SigmoidGate(hn::Mul(at_c, g), i), dgates + at);
+    store(SigmoidGate(hn::Mul(at_c, load(before + from)), f), dgates + at + hidden);
+    store(TanhGate(hn::Mul(at_c, i), g), dgates + at + 2 * hidden);
     store(hn::Mul(at_c, f), dc + from);
   });
 }
@@ -87,16 +105,24 @@ HWY_AFTER_NAMESPACE();
 namespace tapestry::kernels {
 
 HWY_EXPORT(LstmGates);
-void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, Real* h,
-                std::int64_t rows, std::int64_t hidden) {
-  HWY_DYNAMIC_DISPATCH(LstmGates)(gates, more, before, c, h, rows, hidden);
+void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
+                std::int64_t hidden) {
+  HWY_DYNAMIC_DISPATCH(LstmGates)(gates, more, before, c, rows, hidden);
+}
+HWY_EXPORT(LstmOutput);
+void lstm_output(const Real* gates, const Real* c, Real* top, Real* h, std::int64_t rows,
+                 std::int64_t hidden) {
+  HWY_DYNAMIC_DISPATCH(LstmOutput)(gates, c, top, h, rows, hidden);
+}
+HWY_EXPORT(LstmOutputGrad);
+void lstm_output_grad(const Real* gates, const Real* top, const Real* gh, const Real* gh_more,
+                      Real* dgates, Real* dc, std::int64_t rows, std::int64_t hidden) {
+  HWY_DYNAMIC_DISPATCH(LstmOutputGrad)(gates, top, gh, gh_more, dgates, dc, rows, hidden);
 }
 HWY_EXPORT(LstmGatesGrad);
-void lstm_gates_grad(const Real* gates, const Real* before, const Real* c, const Real* gh,
-                     const Real* gh_more, const Real* gc, Real* dc, Real* dgates, std::int64_t rows,
-                     std::int64_t hidden) {
-  HWY_DYNAMIC_DISPATCH(LstmGatesGrad)
-  (gates, before, c, gh, gh_more, gc, dc, dgates, rows, hidden);
+void lstm_gates_grad(const Real* gates, const Real* before, const Real* gc, const Real* gc_more,
+                     Real* dc, Real* dgates, std::int64_t rows, std::int64_t hidden) {
+  HWY_DYNAMIC_DISPATCH(LstmGatesGrad)(gates, before, gc, gc_more, dc, dgates, rows, hidden);
 }
 
 }  // namespace tapestry::kernels

@@ -10,15 +10,23 @@
 namespace tapestry::kernels {
 
 /// Gates of `rows` samples, each (i, f, g, o) with `hidden` numbers: gates = (σ, σ, tanh, σ)(gates
-/// + more), c = f·before + i·g, h = o·tanh(c). Runs on all threads.
-void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, Real* h,
-                std::int64_t rows, std::int64_t hidden);
+/// + more), c = f·before + i·g. All four run on all threads.
+void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
+                std::int64_t hidden);
 
-/// The gradient of lstm_gates from its results. gh + gh_more and gc arrive at h and c, dc what
-/// later steps add to gc; dc becomes the gradient of `before`.
-void lstm_gates_grad(const Real* gates, const Real* before, const Real* c, const Real* gh,
-                     const Real* gh_more, const Real* gc, Real* dc, Real* dgates, std::int64_t rows,
-                     std::int64_t hidden);
+/// What leaves through the gate o: top = tanh(c) and h = o·top; top may be c.
+void lstm_output(const Real* gates, const Real* c, Real* top, Real* h, std::int64_t rows,
+                 std::int64_t hidden);
+
+/// The gradient of lstm_output from its results. gh + gh_more arrives at h; fills o's part of
+/// dgates, and the gradient of c.
+void lstm_output_grad(const Real* gates, const Real* top, const Real* gh, const Real* gh_more,
+                      Real* dgates, Real* dc, std::int64_t rows, std::int64_t hidden);
+
+/// The gradient of lstm_gates from its results. gc + gc_more + dc arrives at c; dc becomes the
+/// gradient of `before`. Fills the other three parts of dgates.
+void lstm_gates_grad(const Real* gates, const Real* before, const Real* gc, const Real* gc_more,
+                     Real* dc, Real* dgates, std::int64_t rows, std::int64_t hidden);
 
 }  // namespace tapestry::kernels
 

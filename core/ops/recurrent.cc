@@ -1,14 +1,19 @@
 #include "core/ops/recurrent.h"
 
+#include <algorithm>
+#include <array>
+#include <memory>
 #include <vector>
 
 #include "core/error.h"
 #include "core/kernels/gemm.h"
+#include "core/kernels/normalize.h"
 #include "core/kernels/recurrent.h"
 #include "core/memory.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
+#include "core/ops/normalize.h"
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
 #include "core/tape.h"
@@ -16,131 +21,262 @@
 namespace tapestry {
 namespace {
 
+// The op's inputs in the order in which it records them.
+enum Input { kFromInputs, kWeight, kBias, kH, kC, kHidden, kCell, kCellBias, kInputs };
+using Inputs = std::array<Tensor, kInputs>;
+
 struct Sizes {
   std::int64_t steps, samples, hidden;
   std::int64_t state() const { return samples * hidden; }
 };
 
-Sizes checked_sizes(const Tensor& from_inputs, const Tensor& w, const Tensor& bias, const Tensor& h,
-                    const Tensor& c) {
+Sizes checked_sizes(const Inputs& x) {
+  const Tensor &from_inputs = x[kFromInputs], &w = x[kWeight];
   const bool ranks = from_inputs.rank() == 3 && w.rank() == 2;
   const Sizes n{ranks ? from_inputs.dim(0) : 0, ranks ? from_inputs.dim(1) : 0,
                 ranks ? w.dim(1) : 0};
-  const Shape state{n.samples, n.hidden};
+  const Shape state{n.samples, n.hidden}, gates{4 * n.hidden};
+  const auto all_norms_are = [&](bool defined) {
+    return std::all_of(x.begin() + kHidden, x.end(),
+                       [&](const Tensor& norm) { return norm.defined() == defined; });
+  };
+  const bool norms = all_norms_are(false) || (all_norms_are(true) && x[kHidden].shape() == gates &&
+                                              x[kCell].shape() == Shape{n.hidden} &&
+                                              x[kCellBias].shape() == Shape{n.hidden});
   if (ranks && n.steps > 0 && from_inputs.dim(2) == 4 * n.hidden && w.dim(0) == 4 * n.hidden &&
-      h.shape() == state && c.shape() == state &&
-      (!bias.defined() || bias.shape() == Shape{4 * n.hidden}))
+      x[kH].shape() == state && x[kC].shape() == state && norms &&
+      (!x[kBias].defined() || x[kBias].shape() == gates))
     return n;
   throw Error("lstm", "its inputs do not fit together")
       .shape("from_inputs", from_inputs, "(T ≥ 1, N, 4·hidden)")
       .shape("w_hh", w, "(4·hidden, hidden)")
-      .shape("b_hh", bias, "(4·hidden)")
-      .shape("h", h, "(N, hidden)")
-      .shape("c", c, "(N, hidden)");
+      .shape("b_hh", x[kBias], "(4·hidden)")
+      .shape("h", x[kH], "(N, hidden)")
+      .shape("c", x[kC], "(N, hidden)")
+      .shape("norms.hidden", x[kHidden], "(4·hidden)")
+      .shape("norms.cell", x[kCell], "(hidden)")
+      .shape("norms.cell_bias", x[kCellBias], "(hidden)");
 }
 
-// What a gradient needs: the inputs, the result, and the gates after σ and tanh.
-struct Kept {
-  Saved from_inputs, w, bias, h, c, y;
-  Tensor gates;
-  Sizes n;
+// One LayerNorm for every sample of every step: the statistics of rows of `width` numbers.
+class StepNorm {
+ public:
+  StepNorm(const Sizes& n, std::int64_t width)
+      : n_(n), width_(width), moments_(2 * n.steps * n.samples) {}
+
+  // y = γ·x̂ + β of one step; y may be x.
+  void apply(std::int64_t step, const Real* x, const Real* gamma, const Real* beta, Real eps,
+             Real* y) {
+    Scratch<double> variance(n_.samples);
+    kernels::norm_forward(x, y, view(1), affine(gamma, beta), static_cast<double>(eps), true,
+                          moments(step), variance.data());
+  }
+
+  // From the gradient of a step's y that of its x.
+  void input_grad(std::int64_t step, const Real* g, const Real* x, const Real* gamma, Real* dx) {
+    kernels::norm_backward(g, x, dx, view(1), affine(gamma, nullptr), moments(step),
+                           kernels::NormKind::kCentered, nullptr, nullptr);
+  }
+
+  // From g and x of all steps the gradients of γ and β, where defined.
+  void parameter_grads(const Real* g, const Real* x, const Real* gamma, Tensor& dgamma,
+                       Tensor& dbeta) {
+    const auto to = [](Tensor& grad) {
+      return grad.defined() ? grad.mutable_data().data() : nullptr;
+    };
+    kernels::norm_backward(g, x, nullptr, view(n_.steps), affine(gamma, nullptr), moments(0),
+                           kernels::NormKind::kCentered, to(dgamma), to(dbeta));
+  }
+
+ private:
+  kernels::NormView view(std::int64_t steps) const {
+    return {.outer = 1, .kept = steps * n_.samples, .inner = width_};
+  }
+  kernels::AffineView affine(const Real* gamma, const Real* beta) const {
+    return {.gamma = gamma, .beta = beta, .kept = width_, .inner = 1};
+  }
+  kernels::NormMoments moments(std::int64_t step) {
+    return {moments_.data() + step * n_.samples, moments_.data() + (n_.steps + step) * n_.samples};
+  }
+
+  const Sizes n_;
+  const std::int64_t width_;
+  Scratch<double> moments_;
 };
 
-// Back through time with the kernels. The weights' gradient is one product over all steps.
-Grads fused(const Kept& k, const Tensor& g, const Needs& need) {
+// What a gradient needs: the gates after σ and tanh, what o multiplied, and with norms W_hh·h; all
+// (T, N, …).
+struct Kept {
+  Kept(const Sizes& sizes, const Inputs& x)
+      : n(sizes),
+        gates(Tensor::empty(x[kFromInputs].shape())),
+        top(Tensor::empty({n.steps, n.samples, n.hidden})) {
+    std::transform(x.begin(), x.end(), inputs.begin(), [](const Tensor& t) { return Saved(t); });
+    if (!x[kHidden].defined()) return;
+    products = Tensor::empty(gates.shape());
+    hidden_norm = std::make_unique<StepNorm>(n, 4 * n.hidden);
+    cell_norm = std::make_unique<StepNorm>(n, n.hidden);
+  }
+
+  // nullptr where there is none.
+  const Real* input(Input which) const {
+    const Tensor& x = inputs[which]();
+    return x.defined() ? x.data().data() : nullptr;
+  }
+
+  const Sizes n;
+  std::array<Saved, kInputs> inputs;
+  Tensor gates, top, products;
+  std::unique_ptr<StepNorm> hidden_norm, cell_norm;
+};
+
+Tensor forward(Kept& k, Real eps) {
+  const auto [steps, samples, hidden] = k.n;
+  const std::int64_t state = k.n.state();
+  const bool normed = k.products.defined();
+  const Real* bias = k.input(kBias);
+  const kernels::GemmShape product{.m = samples,
+                                   .n = 4 * hidden,
+                                   .k = hidden,
+                                   .transpose_b = true,
+                                   .column_bias = normed ? nullptr : bias};
+  Tensor y = Tensor::empty({2, steps, samples, hidden});
+  Real *h = y.mutable_data().data(), *c = h + steps * state;
+  Real *gates = k.gates.mutable_data().data(), *top = k.top.mutable_data().data();
+  Real* products = normed ? k.products.mutable_data().data() : gates;
+  const Real *more = k.input(kFromInputs), *last_h = k.input(kH), *last_c = k.input(kC);
+  for (std::int64_t t = 0; t < steps; ++t) {
+    kernels::gemm(product, last_h, k.input(kWeight), products);
+    if (normed) k.hidden_norm->apply(t, products, k.input(kHidden), bias, eps, gates);
+    kernels::lstm_gates(gates, more, last_c, c, samples, hidden);
+    if (normed) k.cell_norm->apply(t, c, k.input(kCell), k.input(kCellBias), eps, top);
+    kernels::lstm_output(gates, normed ? top : c, top, h, samples, hidden);
+    last_h = h, last_c = c;
+    h += state, c += state, top += state;
+    gates += 4 * state, products += 4 * state, more += 4 * state;
+  }
+  return y;
+}
+
+// Back through time with the kernels. Gradients of parameters are one product, or one sum, over all
+// steps.
+Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   const auto [steps, samples, hidden] = k.n;
   const std::int64_t state = k.n.state(), all = steps * state;
+  const bool normed = k.products.defined();
   const Real *gh = g.data().data(), *gc = gh + all;
-  const Real *h = k.y().data().data(), *c = h + all;
-  const Real* w = k.w().data().data();
-  Grads grads(5);
-  grads[0] = Tensor::empty({steps, samples, 4 * hidden});
-  grads[3] = Tensor::zeros({samples, hidden});
-  grads[4] = Tensor::zeros({samples, hidden});
-  Real* dgates = grads[0].mutable_data().data();
-  Real *dh = grads[3].mutable_data().data(), *dc = grads[4].mutable_data().data();
+  const Real *h = y.data().data(), *c = h + all;
+  const Real *gates = k.gates.data().data(), *top = k.top.data().data();
+  const Real* products = normed ? k.products.data().data() : nullptr;
+  Grads grads(kInputs);
+  grads[kFromInputs] = Tensor::empty({steps, samples, 4 * hidden});
+  grads[kH] = Tensor::zeros({samples, hidden});
+  grads[kC] = Tensor::zeros({samples, hidden});
+  Real* dgates = grads[kFromInputs].mutable_data().data();
+  Real *dh = grads[kH].mutable_data().data(), *dc = grads[kC].mutable_data().data();
+  // Of all steps, the gradient of W_hh·h, and that of the cell norm's results.
+  Scratch<Real> dproducts(normed ? 4 * all : 1), dtops(normed ? all : 1), through(state);
   for (std::int64_t t = steps; t-- > 0;) {
-    const Real* before = t > 0 ? c + (t - 1) * state : k.c().data().data();
-    kernels::lstm_gates_grad(k.gates.data().data() + 4 * t * state, before, c + t * state,
-                             gh + t * state, dh, gc + t * state, dc, dgates + 4 * t * state,
+    const Real* before = t > 0 ? c + (t - 1) * state : k.input(kC);
+    const Real* gates_now = gates + 4 * t * state;
+    Real *dgates_now = dgates + 4 * t * state, *dproduct = dgates_now;
+    Real* dtop = normed ? dtops.data() + t * state : through.data();
+    kernels::lstm_output_grad(gates_now, top + t * state, gh + t * state, dh, dgates_now, dtop,
+                              samples, hidden);
+    if (normed) k.cell_norm->input_grad(t, dtop, c + t * state, k.input(kCell), through.data());
+    kernels::lstm_gates_grad(gates_now, before, gc + t * state, through.data(), dc, dgates_now,
                              samples, hidden);
-    if (t > 0 || need[3])
-      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dgates + 4 * t * state, w, dh);
+    if (normed) {
+      dproduct = dproducts.data() + 4 * t * state;
+      k.hidden_norm->input_grad(t, dgates_now, products + 4 * t * state, k.input(kHidden),
+                                dproduct);
+    }
+    if (t > 0 || need[kH])
+      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dproduct, k.input(kWeight), dh);
   }
-  if (need[1]) {
-    grads[1] = Tensor::empty({4 * hidden, hidden});
+  const auto wanted = [&](Input which) {
+    if (need[which] && k.inputs[which].defined())
+      grads[which] = Tensor::empty(k.inputs[which].shape());
+    return grads[which].defined();
+  };
+  if (wanted(kWeight)) {
+    const Real* all_dproducts = normed ? dproducts.data() : dgates;
     kernels::GemmShape shape{.m = 4 * hidden, .n = hidden, .k = samples, .transpose_a = true};
-    Real* dw = grads[1].mutable_data().data();
-    kernels::gemm(shape, dgates, k.h().data().data(), dw);
+    Real* dw = grads[kWeight].mutable_data().data();
+    kernels::gemm(shape, all_dproducts, k.input(kH), dw);
     shape.k = (steps - 1) * samples;
     shape.accumulate = true;
-    kernels::gemm(shape, dgates + 4 * state, h, dw);
+    kernels::gemm(shape, all_dproducts + 4 * state, h, dw);
   }
-  if (need[2] && k.bias.defined()) grads[2] = sum(grads[0], {0, 1});
+  const bool bias = wanted(kBias), gamma = wanted(kHidden), cell = wanted(kCell),
+             cell_bias = wanted(kCellBias);
+  if (normed && (bias || gamma)) {
+    k.hidden_norm->parameter_grads(dgates, products, k.input(kHidden), grads[kHidden],
+                                   grads[kBias]);
+  } else if (bias) {
+    grads[kBias] = sum(grads[kFromInputs], {0, 1});
+  }
+  if (cell || cell_bias)
+    k.cell_norm->parameter_grads(dtops.data(), c, k.input(kCell), grads[kCell], grads[kCellBias]);
   return grads;
 }
 
-// The same in ops, for gradients of gradients. States are read from the result, so that their
-// dependence on everything before is the tape's affair.
-Grads composed(const Kept& k, const Tensor& g) {
-  const auto [steps, samples, hidden] = k.n;
-  const Tensor gh = select(g, 0, 0), gc = select(g, 0, 1);
-  const Tensor h = select(k.y(), 0, 0), c = select(k.y(), 0, 1);
-  const Tensor one = Tensor::scalar(1);
-  const auto sigmoid_grad = [&](const Tensor& u, const Tensor& s) { return u * s * (one - s); };
-  const auto tanh_grad = [&](const Tensor& u, const Tensor& t) { return u * (one - t * t); };
-  Tensor dh = Tensor::zeros({samples, hidden}), dc = dh, dw, db;
-  std::vector<Tensor> dgates(static_cast<std::size_t>(steps));
-  for (std::int64_t t = steps; t-- > 0;) {
-    const Tensor h_before = t > 0 ? select(h, 0, t - 1) : k.h();
-    const Tensor c_before = t > 0 ? select(c, 0, t - 1) : k.c();
-    const Tensor sums = select(k.from_inputs(), 0, t) +
-                        linear(h_before, k.w(), k.bias.defined() ? k.bias() : Tensor());
-    const std::vector<Tensor> parts = chunk(sums, 4, 1);
-    const Tensor i = sigmoid(parts[0]), f = sigmoid(parts[1]);
-    const Tensor m = tanh(parts[2]), o = sigmoid(parts[3]), top = tanh(select(c, 0, t));
-    const Tensor at_h = select(gh, 0, t) + dh;
-    const Tensor at_c = select(gc, 0, t) + dc + tanh_grad(at_h * o, top);
-    const Tensor dsums = concat({sigmoid_grad(at_c * m, i), sigmoid_grad(at_c * c_before, f),
-                                 tanh_grad(at_c * i, m), sigmoid_grad(at_h * top, o)},
-                                1);
-    dgates[static_cast<std::size_t>(t)] = dsums;
-    const Tensor dw_now = matmul(dsums, h_before, {.transpose_a = true}), db_now = sum(dsums, {0});
-    dw = dw.defined() ? dw + dw_now : dw_now;
-    db = db.defined() ? db + db_now : db_now;
-    dh = matmul(dsums, k.w());
-    dc = at_c * f;
+// The definition in ops.
+Tensor composed(const Inputs& x, Real eps) {
+  Tensor h = x[kH], c = x[kC];
+  const bool normed = x[kHidden].defined();
+  const auto layer_norm = [&](const Tensor& a, const Tensor& gamma, const Tensor& beta) {
+    return normalize(
+        a, per_row(a.shape(), 1),
+        {.eps = eps, .affine = {gamma, beta, per_position(a.shape(), 1)}, .allow_single = true});
+  };
+  std::vector<Tensor> all_h, all_c;
+  for (std::int64_t t = 0; t < x[kFromInputs].dim(0); ++t) {
+    const Tensor product =
+        normed ? layer_norm(matmul(h, x[kWeight], {.transpose_b = true}), x[kHidden], x[kBias])
+               : linear(h, x[kWeight], x[kBias]);
+    const std::vector<Tensor> a = chunk(select(x[kFromInputs], 0, t) + product, 4, 1);
+    c = sigmoid(a[1]) * c + sigmoid(a[0]) * tanh(a[2]);
+    h = sigmoid(a[3]) * tanh(normed ? layer_norm(c, x[kCell], x[kCellBias]) : c);
+    all_h.push_back(h), all_c.push_back(c);
   }
-  return {stack(dgates, 0), dw, k.bias.defined() ? db : Tensor(), dh, dc};
+  return stack(std::array{stack(all_h, 0), stack(all_c, 0)}, 0);
+}
+
+// For gradients of gradients: the definition is recorded once more, and its gradient with it.
+Grads recorded(const Kept& k, Real eps, const Tensor& g, const Needs& need) {
+  Inputs x;
+  std::vector<Tensor> wanted;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    x[i] = k.inputs[i]();
+    if (!x[i].defined() || !need[i]) continue;
+    // Entries of their own, because an input may depend on another one.
+    x[i] = reshape(x[i], x[i].shape());
+    wanted.push_back(x[i]);
+  }
+  const std::vector<Tensor> found = Tape::recording()->vjp(
+      composed(x, eps), g, wanted, {.create_graph = true, .allow_unused = true});
+  Grads grads(kInputs);
+  for (std::size_t i = 0, next = 0; i < x.size(); ++i) {
+    if (x[i].defined() && need[i]) grads[i] = found[next++];
+  }
+  return grads;
 }
 
 }  // namespace
 
 Tensor lstm(const Tensor& from_inputs, const Tensor& w_hh, const Tensor& b_hh, const Tensor& h,
-            const Tensor& c) {
-  const Sizes n = checked_sizes(from_inputs, w_hh, b_hh, h, c);
-  const std::int64_t state = n.state();
-  Tensor y = Tensor::empty({2, n.steps, n.samples, n.hidden});
-  Tensor gates = Tensor::empty(from_inputs.shape());
-  Real *to_h = y.mutable_data().data(), *to_c = to_h + n.steps * state;
-  Real* at = gates.mutable_data().data();
-  const Real *more = from_inputs.data().data(), *last_h = h.data().data(),
-             *last_c = c.data().data();
-  for (std::int64_t t = 0; t < n.steps; ++t) {
-    kernels::gemm({.m = n.samples,
-                   .n = 4 * n.hidden,
-                   .k = n.hidden,
-                   .transpose_b = true,
-                   .column_bias = b_hh.defined() ? b_hh.data().data() : nullptr},
-                  last_h, w_hh.data().data(), at);
-    kernels::lstm_gates(at, more, last_c, to_c, to_h, n.samples, n.hidden);
-    last_h = to_h, last_c = to_c;
-    to_h += state, to_c += state, at += 4 * state, more += 4 * state;
-  }
-  return record("lstm", {from_inputs, w_hh, b_hh, h, c}, y,
-                [k = Kept{Saved(from_inputs), Saved(w_hh), Saved(b_hh), Saved(h), Saved(c),
-                          Saved(y), gates, n}](const Tensor& g, const Needs& need) -> Grads {
-                  return Tape::recording() ? composed(k, g) : fused(k, g, need);
+            const Tensor& c, const LstmNorms& norms) {
+  const Inputs x{from_inputs, w_hh, b_hh, h, c, norms.hidden, norms.cell, norms.cell_bias};
+  const Sizes n = checked_sizes(x);
+  // The gradient of a norm of one or two numbers is mostly rounding: `normalize` knows how.
+  if (norms.hidden.defined() && n.hidden <= 2) return composed(x, norms.eps);
+  const auto kept = std::make_shared<Kept>(n, x);
+  const Tensor y = forward(*kept, norms.eps);
+  return record("lstm", x, y,
+                [kept, y = Saved(y), eps = norms.eps](const Tensor& g, const Needs& need) -> Grads {
+                  return Tape::recording() ? recorded(*kept, eps, g, need)
+                                           : fused(*kept, y(), g, need);
                 });
 }
 

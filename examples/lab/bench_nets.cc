@@ -5,6 +5,7 @@
 #include "core/ops/arithmetic.h"
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
+#include "core/ops/recurrent.h"
 #include "core/ops/unary.h"
 
 namespace tapestry::lab {
@@ -208,6 +209,11 @@ namespace {
 
 constexpr std::int64_t kFeatures = 28, kHidden = 128, kClasses = 10;
 
+nn::Start recurrent_start() {
+  const Real bound = 1 / std::sqrt(static_cast<Real>(kHidden));
+  return nn::Start::uniform(-bound, bound);
+}
+
 }  // namespace
 
 LstmClassifier::LstmClassifier() {
@@ -217,35 +223,45 @@ LstmClassifier::LstmClassifier() {
 
 Tensor LstmClassifier::forward(const Tensor& x) { return fc_(select(rnn_(x), 0, -1)); }
 
-LstmCellClassifier::LstmCellClassifier(bool norms) {
-  const Real bound = 1 / std::sqrt(static_cast<Real>(kHidden));
-  wx_ = parameter("wx", {4 * kHidden, kFeatures}, nn::Start::uniform(-bound, bound));
-  wh_ = parameter("wh", {4 * kHidden, kHidden}, nn::Start::uniform(-bound, bound));
+LstmCellClassifier::LstmCellClassifier() {
+  wx_ = parameter("wx", {4 * kHidden, kFeatures}, recurrent_start());
+  wh_ = parameter("wh", {4 * kHidden, kHidden}, recurrent_start());
   b_ = parameter("b", {4 * kHidden}, nn::Start::constant(0));
-  if (norms) {
-    norm_x_ = child("norm_x", nn::LayerNorm({4 * kHidden}));
-    norm_h_ = child("norm_h", nn::LayerNorm({4 * kHidden}));
-    norm_c_ = child("norm_c", nn::LayerNorm({kHidden}));
-  }
   fc_ = child("fc", Linear(kHidden, kClasses));
 }
 
 Tensor LstmCellClassifier::forward(const Tensor& x) {
-  const Shape shape{x.dim(1), kHidden};
-  nn::RecurrentState state{Tensor::zeros(shape), Tensor::zeros(shape)};
-  for (std::int64_t t = 0; t < x.dim(0); ++t) {
-    const Tensor now = select(x, 0, t);
-    state = norm_c_ ? normed_step(now, state) : nn::lstm_cell(now, state, {wx_, wh_, b_});
-  }
+  nn::RecurrentState state;
+  for (std::int64_t t = 0; t < x.dim(0); ++t)
+    state = nn::lstm_cell(select(x, 0, t), state, {wx_, wh_, b_});
   return fc_(state.h);
 }
 
-nn::RecurrentState LstmCellClassifier::normed_step(const Tensor& x,
-                                                   const nn::RecurrentState& before) {
-  const std::vector<Tensor> gates =
-      chunk(norm_x_(linear(x, wx_)) + norm_h_(linear(before.h, wh_)) + b_, 4, 1);
-  const Tensor c = sigmoid(gates[1]) * before.c + sigmoid(gates[0]) * tanh(gates[2]);
-  return {sigmoid(gates[3]) * tanh(norm_c_(c)), c};
+NormedLstmClassifier::NormedLstmClassifier(bool step_by_step) : step_by_step_(step_by_step) {
+  wx_ = parameter("wx", {4 * kHidden, kFeatures}, recurrent_start());
+  wh_ = parameter("wh", {4 * kHidden, kHidden}, recurrent_start());
+  b_ = parameter("b", {4 * kHidden}, nn::Start::constant(0));
+  norm_x_ = child("norm_x", nn::LayerNorm({4 * kHidden}));
+  norm_h_ = child("norm_h", nn::LayerNorm({4 * kHidden}));
+  norm_c_ = child("norm_c", nn::LayerNorm({kHidden}));
+  fc_ = child("fc", Linear(kHidden, kClasses));
+}
+
+Tensor NormedLstmClassifier::forward(const Tensor& x) {
+  Tensor h = Tensor::zeros({x.dim(1), kHidden}), c = h;
+  if (!step_by_step_) {
+    const std::vector<Tensor> hidden = norm_h_->parameters(), cell = norm_c_->parameters();
+    const Tensor y =
+        lstm(norm_x_(linear(x, wx_)), wh_, hidden[1] + b_, h, c, {hidden[0], cell[0], cell[1]});
+    return fc_(select(select(y, 0, 0), 0, -1));
+  }
+  for (std::int64_t t = 0; t < x.dim(0); ++t) {
+    const std::vector<Tensor> gates =
+        chunk(norm_x_(linear(select(x, 0, t), wx_)) + norm_h_(linear(h, wh_)) + b_, 4, 1);
+    c = sigmoid(gates[1]) * c + sigmoid(gates[0]) * tanh(gates[2]);
+    h = sigmoid(gates[3]) * tanh(norm_c_(c));
+  }
+  return fc_(h);
 }
 
 // Pictures to pictures

@@ -67,18 +67,32 @@ class LstmClassifier final : public nn::UnaryModule {
   nn::Child<nn::Linear> fc_;
 };
 
-/// The same written step by step, with one bias: what one does to try a new cell. With `norms` the
-/// gates are LN(Wx·x) + LN(Wh·h) + b and h' = σ(o)·tanh(LN(c')), Ba, Kiros, Hinton 2016.
+/// The same with one bias, written step by step.
 class LstmCellClassifier final : public nn::UnaryModule {
  public:
-  explicit LstmCellClassifier(bool norms);
+  LstmCellClassifier();
   std::string_view kind() const override { return "LstmCellClassifier"; }
 
  protected:
   Tensor forward(const Tensor& x) override;
 
  private:
-  nn::RecurrentState normed_step(const Tensor& x, const nn::RecurrentState& before);
+  Tensor wx_, wh_, b_;
+  nn::Child<nn::Linear> fc_;
+};
+
+/// With gates LN(Wx·x) + LN(Wh·h) + b and h' = σ(o)·tanh(LN(c')), Ba, Kiros, Hinton 2016. Over the
+/// whole sequence, or written step by step: what one does to try a new cell.
+class NormedLstmClassifier final : public nn::UnaryModule {
+ public:
+  explicit NormedLstmClassifier(bool step_by_step);
+  std::string_view kind() const override { return "NormedLstmClassifier"; }
+
+ protected:
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  bool step_by_step_;
   Tensor wx_, wh_, b_;
   nn::Child<nn::LayerNorm> norm_x_, norm_h_, norm_c_;
   nn::Child<nn::Linear> fc_;

@@ -333,6 +333,7 @@ double lstm_flops(const Shape& input) {
 }
 double training_flops(LstmClassifier&, const Shape& input) { return lstm_flops(input); }
 double training_flops(LstmCellClassifier&, const Shape& input) { return lstm_flops(input); }
+double training_flops(NormedLstmClassifier&, const Shape& input) { return lstm_flops(input); }
 
 using Loss = std::function<Tensor(const Tensor& output)>;
 
@@ -412,10 +413,13 @@ std::unique_ptr<TrainingStep> make_lstm(const StepOptions& o, const Source& s) {
   return make_sequence(LstmClassifier(), o, s);
 }
 std::unique_ptr<TrainingStep> make_lstm_cell(const StepOptions& o, const Source& s) {
-  return make_sequence(LstmCellClassifier(false), o, s);
+  return make_sequence(LstmCellClassifier(), o, s);
 }
 std::unique_ptr<TrainingStep> make_lnlstm(const StepOptions& o, const Source& s) {
-  return make_sequence(LstmCellClassifier(true), o, s);
+  return make_sequence(NormedLstmClassifier(false), o, s);
+}
+std::unique_ptr<TrainingStep> make_lnlstm_cell(const StepOptions& o, const Source& s) {
+  return make_sequence(NormedLstmClassifier(true), o, s);
 }
 std::unique_ptr<TrainingStep> make_espcn(const StepOptions& o, const Source& s) {
   const Tensor large = s.normal("y", {o.batch, 3, 2 * o.size, 2 * o.size});
@@ -461,7 +465,8 @@ const std::vector<KnownStep>& known_steps() {
       {{"lstm", "LSTM over 28 steps, Adam", {"none"}, 64, 0, 0}, make_lstm},
       {{"lstm_cell", "the same with a cell called step by step", {"none"}, 64, 0, 0},
        make_lstm_cell},
-      {{"lnlstm", "LSTM cell with LayerNorm", {"layer"}, 64, 0, 0}, make_lnlstm},
+      {{"lnlstm", "LSTM with LayerNorm over 28 steps, Adam", {"layer"}, 64, 0, 0}, make_lnlstm},
+      {{"lnlstm_cell", "the same written step by step", {"layer"}, 64, 0, 0}, make_lnlstm_cell},
   };
   return steps;
 }

@@ -26,8 +26,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NORMS = {"dcgan": "batch layer group instance none", "style": "instance batch none", "resnet20": "batch layer group instance none",
-         "unet": "batch instance none", "wgangp": "none layer", "lnlstm": "layer"}
-STEPS = "dcgan style resnet20 unet espcn edsr wgangp lenet mlp lstm lstm_cell lnlstm".split()
+         "unet": "batch instance none", "wgangp": "none layer", "lnlstm": "layer",
+         "lnlstm_cell": "layer"}
+STEPS = "dcgan style resnet20 unet espcn edsr wgangp lenet mlp lstm lstm_cell lnlstm lnlstm_cell".split()
 OPS = "gemm conv norm elementwise pool reduce optimizer overhead".split()
 
 

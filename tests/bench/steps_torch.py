@@ -325,4 +325,5 @@ STEPS = {
     "lstm": lambda norm, draw: sequence(LstmClassifier(), draw),
     "lstm_cell": lambda norm, draw: sequence(LstmCellClassifier(False), draw),
     "lnlstm": lambda norm, draw: sequence(LstmCellClassifier(True), draw),
+    "lnlstm_cell": lambda norm, draw: sequence(LstmCellClassifier(True), draw),
 }

@@ -70,6 +70,7 @@ TEST_CASE("bench: nets have the number of parameters that PyTorch counts") {
       {"lstm", "none", {{"M", 82186}}},
       {"lstm_cell", "none", {{"M", 81674}}},
       {"lnlstm", "layer", {{"M", 83978}}},
+      {"lnlstm_cell", "layer", {{"M", 83978}}},
   };
   for (const auto& one : cases) {
     INFO(one.name << " " << one.norm);

@@ -195,6 +195,19 @@ TEST_CASE("LayerNormLSTMCell: the gates do not see the scale of the input") {
   CHECK(difference(cell(x * Real(-1), {h, {}}).h, cell(x, {h, {}}).h) > 0.1);
 }
 
+TEST_CASE("LayerNormLSTMCell: over a sequence as step by step") {
+  LayerNormLSTMCell cell(2, 5);
+  draw(cell, 1);
+  const Tensor x = Input({4, 3, 2}).make(1);
+  RecurrentState now;
+  const RecurrentOutput out = cell.run(x);
+  for (std::int64_t t = 0; t < 4; ++t) {
+    now = cell(select(x, 0, t), now);
+    CHECK(difference(select(out.h, 0, t), now.h) < kRounding);
+  }
+  CHECK(difference(out.last.c, now.c) < kRounding);
+}
+
 TEST_CASE("LayerNormLSTMCell: by hand") {
   LayerNormLSTMCell cell(1, 2);
   draw(cell, 4);

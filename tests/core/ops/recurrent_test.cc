@@ -1,5 +1,6 @@
 #include "core/ops/recurrent.h"
 
+#include <cstdlib>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -8,6 +9,8 @@
 #include "core/ops/arithmetic.h"
 #include "core/ops/matmul.h"
 #include "core/ops/movement.h"
+#include "core/ops/normalize.h"
+#include "core/ops/reduce.h"
 #include "core/ops/unary.h"
 #include "core/tape.h"
 #include "tests/core/kernels/pointwise_support.h"
@@ -18,25 +21,37 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-/// from_inputs, w_hh, b_hh, h, c.
-std::vector<Input> inputs(std::int64_t steps, std::int64_t samples, std::int64_t hidden) {
-  return {{steps, samples, 4 * hidden},
-          {4 * hidden, hidden},
-          {4 * hidden},
-          {samples, hidden},
-          {samples, hidden}};
+/// from_inputs, w_hh, b_hh, h, c, and with norms their three parameters.
+std::vector<Input> inputs(std::int64_t steps, std::int64_t samples, std::int64_t hidden,
+                          bool norms = false) {
+  std::vector<Input> all{{steps, samples, 4 * hidden},
+                         {4 * hidden, hidden},
+                         {4 * hidden},
+                         {samples, hidden},
+                         {samples, hidden}};
+  if (norms) all.insert(all.end(), {Input{4 * hidden}, Input{hidden}, Input{hidden}});
+  return all;
 }
 
-Tensor run(const Inputs& x) { return lstm(x[0], x[1], x[2], x[3], x[4]); }
+Tensor run(const Inputs& x) {
+  return lstm(x[0], x[1], x[2], x[3], x[4],
+              x.size() == 5 ? LstmNorms{} : LstmNorms{x[5], x[6], x[7]});
+}
+
+Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+  return normalize(x, per_row(x.shape(), 1), {.allow_single = true}) * gamma + beta;
+}
 
 /// One step after the other, in ops.
 Tensor by_definition(const Inputs& x) {
   Tensor h = x[3], c = x[4];
+  const bool norms = x.size() > 5;
   std::vector<Tensor> all_h, all_c;
   for (std::int64_t t = 0; t < x[0].dim(0); ++t) {
-    const std::vector<Tensor> a = chunk(select(x[0], 0, t) + linear(h, x[1], x[2]), 4, 1);
+    const Tensor product = norms ? layer_norm(linear(h, x[1]), x[5], x[2]) : linear(h, x[1], x[2]);
+    const std::vector<Tensor> a = chunk(select(x[0], 0, t) + product, 4, 1);
     c = sigmoid(a[1]) * c + sigmoid(a[0]) * tanh(a[2]);
-    h = sigmoid(a[3]) * tanh(c);
+    h = sigmoid(a[3]) * tanh(norms ? layer_norm(c, x[6], x[7]) : c);
     all_h.push_back(h), all_c.push_back(c);
   }
   return stack(Inputs{stack(all_h, 0), stack(all_c, 0)}, 0);
@@ -53,11 +68,35 @@ TEST_CASE("lstm: gradient of every input, to third order") {
   check_op("lstm", {{2, 1, 8}, {8, 2}, Input{8}, {1, 2}, {1, 2}}, run, {.order = 3});
 }
 
+TEST_CASE("lstm with norms: gradient of every input, to third order") {
+  on_every_target([] {
+    check_op("lstm",
+             {{2, 2, 12}, {12, 3}, Input{12}, {2, 3}, {2, 3}, Input{12}, Input{3}, Input{3}}, run,
+             {.reference = by_definition});
+  });
+  check_op("lstm", {{2, 1, 12}, {12, 3}, Input{12}, {1, 3}, {1, 3}, Input{12}, Input{3}, Input{3}},
+           run, {.order = 3});
+}
+
+TEST_CASE("lstm: the first state may depend on the weights") {
+  const Inputs x{Input({2, 2, 12}).make(1), Input({12, 3}).make(2), Input({12}).make(3)};
+  const auto penalty = [&](Tensor (*f)(const Inputs&)) {
+    Tape tape;
+    tape.watch(x[1]);
+    const Tensor h = select(reshape(x[1], {2, 6, 3}), 1, 0);
+    const Tensor loss = sum(square(f({x[0], x[1], x[2], h, h * 2})));
+    const Tensor g = tape.gradient(loss, {x[1]}, {.create_graph = true})[0];
+    return tape.gradient(sum(square(g)), {x[1]})[0];
+  };
+  CHECK(difference(penalty(run), penalty(by_definition)) < 1e-2);
+}
+
 TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
   on_every_target([] {
-    for (const std::int64_t hidden : {1, 3, 7, 8, 9, 16, 17, 33}) {
+    for (const std::int64_t size : {1, 3, 7, 8, 9, 16, 17, 33, -1, -2, -3, -8, -13, -33}) {
+      const std::int64_t hidden = std::abs(size);  // negative: with norms
       Inputs x;
-      for (const Input& input : inputs(4, 5, hidden))
+      for (const Input& input : inputs(4, 5, hidden, size < 0))
         x.push_back(input.make(static_cast<std::uint64_t>(x.size())));
       CHECK(difference(run(x), by_definition(x)) < 1e-5);
       const Tensor g = Input({2, 4, 5, hidden}).make(9);
@@ -71,6 +110,10 @@ TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
     }
   });
   check_op_threads("lstm", {{3, 40, 268}, {268, 67}, Input{268}, {40, 67}, {40, 67}}, run);
+  check_op_threads(
+      "lstm",
+      {{3, 40, 268}, {268, 67}, Input{268}, {40, 67}, {40, 67}, Input{268}, Input{67}, Input{67}},
+      run);
 }
 
 TEST_CASE("lstm: shapes that do not fit are refused") {
@@ -85,6 +128,12 @@ TEST_CASE("lstm: shapes that do not fit are refused") {
   refused({2, 2, 12}, {12, 3}, {3}, {2, 3});
   refused({2, 2, 12}, {12, 3}, {12}, {1, 3});
   refused({2, 12}, {12, 3}, {12}, {2, 3});
+
+  const Tensor a = Tensor::zeros({1, 2, 12}), w = Tensor::zeros({12, 3}), h = Tensor::zeros({2, 3});
+  const Tensor four = Tensor::zeros({12}), one = Tensor::zeros({3});
+  CHECK_THROWS_AS(lstm(a, w, {}, h, h, {four, one, {}}), Error);
+  CHECK_THROWS_AS(lstm(a, w, {}, h, h, {one, one, one}), Error);
+  CHECK_THROWS_AS(lstm(a, w, {}, h, h, {four, four, one}), Error);
 }
 
 }  // namespace tapestry::testing
