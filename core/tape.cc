@@ -88,6 +88,11 @@ Tape::~Tape() { current = nullptr; }
 
 Tape* Tape::recording() { return pauses == 0 ? current : nullptr; }
 
+bool Tape::tracks(const Tensor& x) {
+  const Tape* tape = recording();
+  return tape != nullptr && (x.requires_grad() || tape->find(x) != kNoEntry);
+}
+
 PauseRecording::PauseRecording() { ++pauses; }
 PauseRecording::~PauseRecording() { --pauses; }
 

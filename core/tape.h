@@ -121,6 +121,8 @@ class Tape {
   /// This thread's tape, or nullptr: also inside PauseRecording and during a gradient() without
   /// create_graph.
   static Tape* recording();
+  /// Whether an op on x would be recorded now.
+  static bool tracks(const Tensor& x);
 
  private:
   friend Tensor record(std::string_view, std::span<const Tensor>, Tensor, Backward);
@@ -184,6 +186,12 @@ class Saved {
   Tensor tensor_;
   std::uint64_t version_ = 0;
 };
+
+/// What the gradient of `other` needs of x: x, or nothing if ops on `other` are not recorded. A
+/// network whose weights are constants need not keep what they are multiplied by.
+inline Saved saved_for(const Tensor& other, const Tensor& x) {
+  return other.defined() && Tape::tracks(other) ? Saved(x) : Saved();
+}
 
 /// Anomaly mode: every op's result, and every gradient of the reverse sweep, is checked; the first
 /// NaN or Inf throws an Error that names the op, the layer and the step. Off by default; it reads

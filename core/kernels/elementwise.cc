@@ -2,7 +2,9 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/elementwise.cc"
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include <hwy/foreach_target.h>  // must come before highway.h
 
@@ -56,17 +58,79 @@ void Affine(const Real* x, Real* y, std::int64_t n, Real scale, Real shift) {
   }
 }
 
-void Relu(const Real* x, Real* y, std::int64_t n) {
-  Map([](auto d, auto v) HWY_ATTR { return hn::IfThenZeroElse(hn::Le(v, hn::Zero(d)), v); }, y, n,
-      x);
+template <class D>
+HWY_INLINE std::uint64_t ToBits(D d, hn::Mask<D> mask) {
+  std::uint8_t bytes[8] = {};
+  hn::StoreMaskBits(d, mask, bytes);
+  if constexpr (hn::MaxLanes(D()) <= 8) return bytes[0];
+  std::uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return word;
 }
-void LeakyRelu(const Real* x, Real* y, std::int64_t n, Real slope) {
-  Map(
-      [=](auto d, auto v) HWY_ATTR {
-        return hn::IfThenElse(hn::Gt(v, hn::Zero(d)), v, hn::Mul(v, hn::Set(d, slope)));
-      },
-      y, n, x);
+template <class D>
+HWY_INLINE hn::Mask<D> FromBits(D d, std::uint64_t word) {
+  return hn::LoadMaskBits(d, reinterpret_cast<const std::uint8_t*>(&word));
 }
+
+template <bool kZero, class D, class V, class M>
+HWY_INLINE V Bend(D d, M closed, V v, Real slope) {
+  if constexpr (kZero) return hn::IfThenZeroElse(closed, v);
+  return hn::IfThenElse(closed, hn::Mul(v, hn::Set(d, slope)), v);
+}
+
+template <bool kZero, bool kKeep>
+void RectifyLoop(const Real* x, Real* y, std::uint64_t* closed, std::int64_t n, Real slope) {
+  const RealTag d;
+  const std::int64_t lanes = LaneCount(d);
+  for (; n > 0; n -= 64, x += 64, y += 64) {
+    const std::int64_t count = std::min<std::int64_t>(n, 64);
+    std::uint64_t word = 0;
+    for (std::int64_t i = 0; i < count; i += lanes) {
+      const bool whole = i + lanes <= count;
+      const auto v = whole ? hn::LoadU(d, x + i) : LoadPart(d, x + i, count - i);
+      const auto below = hn::Le(v, hn::Zero(d));
+      const auto bent = Bend<kZero>(d, below, v, slope);
+      if (whole) {
+        hn::StoreU(bent, d, y + i);
+      } else {
+        StorePart(d, bent, y + i, count - i);
+      }
+      if constexpr (kKeep) word |= ToBits(d, below) << i;
+    }
+    if constexpr (kKeep) *closed++ = word;
+  }
+}
+void Rectify(const Real* x, Real* y, std::uint64_t* closed, std::int64_t n, Real slope) {
+  if (closed == nullptr) {
+    slope == 0 ? RectifyLoop<true, false>(x, y, closed, n, slope)
+               : RectifyLoop<false, false>(x, y, closed, n, slope);
+  } else {
+    slope == 0 ? RectifyLoop<true, true>(x, y, closed, n, slope)
+               : RectifyLoop<false, true>(x, y, closed, n, slope);
+  }
+}
+
+template <bool kZero>
+void GateLoop(const Real* g, const std::uint64_t* closed, Real* dx, std::int64_t n, Real slope) {
+  const RealTag d;
+  const std::int64_t lanes = LaneCount(d);
+  for (; n > 0; n -= 64, g += 64, dx += 64) {
+    const std::int64_t count = std::min<std::int64_t>(n, 64);
+    const std::uint64_t word = *closed++;
+    for (std::int64_t i = 0; i < count; i += lanes) {
+      const auto mask = FromBits(d, word >> i);
+      if (i + lanes <= count) {
+        hn::StoreU(Bend<kZero>(d, mask, hn::LoadU(d, g + i), slope), d, dx + i);
+      } else {
+        StorePart(d, Bend<kZero>(d, mask, LoadPart(d, g + i, count - i), slope), dx + i, count - i);
+      }
+    }
+  }
+}
+void Gate(const Real* g, const std::uint64_t* closed, Real* dx, std::int64_t n, Real slope) {
+  slope == 0 ? GateLoop<true>(g, closed, dx, n, slope) : GateLoop<false>(g, closed, dx, n, slope);
+}
+
 template <class D, class V>
 HWY_INLINE V Limit(D d, V v, Real low, Real high) {
   const V lowest = hn::Set(d, low), highest = hn::Set(d, high);
@@ -119,17 +183,6 @@ void SigmoidGrad(const Real* g, const Real* y, Real* dx, std::int64_t n) {
   Map([](auto d, auto u, auto s)
           HWY_ATTR { return hn::Mul(u, hn::Mul(s, hn::Sub(hn::Set(d, Real(1)), s))); },
       dx, n, g, y);
-}
-void ReluGrad(const Real* g, const Real* x, Real* dx, std::int64_t n) {
-  Map([](auto d, auto u, auto v) HWY_ATTR { return hn::IfThenZeroElse(hn::Le(v, hn::Zero(d)), u); },
-      dx, n, g, x);
-}
-void LeakyReluGrad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real slope) {
-  Map(
-      [=](auto d, auto u, auto v) HWY_ATTR {
-        return hn::IfThenElse(hn::Le(v, hn::Zero(d)), hn::Mul(u, hn::Set(d, slope)), u);
-      },
-      dx, n, g, x);
 }
 void ClampGrad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real low, Real high,
                bool bounds) {
@@ -268,14 +321,12 @@ TAPESTRY_UNARY(square, Square)
 TAPESTRY_UNARY(reciprocal, Reciprocal)
 TAPESTRY_UNARY(sqrt, Sqrt)
 TAPESTRY_UNARY(rsqrt, Rsqrt)
-TAPESTRY_UNARY(relu, Relu)
 TAPESTRY_UNARY(softsign, Softsign)
 TAPESTRY_UNARY(hardsigmoid, Hardsigmoid)
 TAPESTRY_UNARY(hardswish, Hardswish)
 
 TAPESTRY_GRADIENT(tanh_grad, TanhGrad)
 TAPESTRY_GRADIENT(sigmoid_grad, SigmoidGrad)
-TAPESTRY_GRADIENT(relu_grad, ReluGrad)
 
 TAPESTRY_BINARY(add, Add)
 TAPESTRY_BINARY(sub, Sub)
@@ -294,17 +345,17 @@ HWY_EXPORT(Affine);
 void affine(const Real* x, Real* y, std::int64_t n, Real scale, Real shift) {
   HWY_DYNAMIC_DISPATCH(Affine)(x, y, n, scale, shift);
 }
-HWY_EXPORT(LeakyRelu);
-void leaky_relu(const Real* x, Real* y, std::int64_t n, Real slope) {
-  HWY_DYNAMIC_DISPATCH(LeakyRelu)(x, y, n, slope);
+HWY_EXPORT(Rectify);
+void rectify(const Real* x, Real* y, std::uint64_t* closed, std::int64_t n, Real slope) {
+  HWY_DYNAMIC_DISPATCH(Rectify)(x, y, closed, n, slope);
+}
+HWY_EXPORT(Gate);
+void gate(const Real* g, const std::uint64_t* closed, Real* dx, std::int64_t n, Real slope) {
+  HWY_DYNAMIC_DISPATCH(Gate)(g, closed, dx, n, slope);
 }
 HWY_EXPORT(Clamp);
 void clamp(const Real* x, Real* y, std::int64_t n, Real low, Real high) {
   HWY_DYNAMIC_DISPATCH(Clamp)(x, y, n, low, high);
-}
-HWY_EXPORT(LeakyReluGrad);
-void leaky_relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real slope) {
-  HWY_DYNAMIC_DISPATCH(LeakyReluGrad)(g, x, dx, n, slope);
 }
 HWY_EXPORT(ClampGrad);
 void clamp_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real low, Real high,

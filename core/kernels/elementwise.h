@@ -29,7 +29,6 @@ void tanh(const Real* x, Real* y, std::int64_t n);
 void erf(const Real* x, Real* y, std::int64_t n);
 void sigmoid(const Real* x, Real* y, std::int64_t n);
 void log_sigmoid(const Real* x, Real* y, std::int64_t n);
-void relu(const Real* x, Real* y, std::int64_t n);
 void gelu(const Real* x, Real* y, std::int64_t n);
 void gelu_tanh(const Real* x, Real* y, std::int64_t n);
 void silu(const Real* x, Real* y, std::int64_t n);
@@ -42,7 +41,6 @@ void hardswish(const Real* x, Real* y, std::int64_t n);
 /// scale·x + shift
 void affine(const Real* x, Real* y, std::int64_t n, Real scale, Real shift);
 void pow(const Real* x, Real* y, std::int64_t n, Real exponent);
-void leaky_relu(const Real* x, Real* y, std::int64_t n, Real slope);
 /// scale·(x above 0, α·(eˣ − 1) else)
 void elu(const Real* x, Real* y, std::int64_t n, Real alpha, Real scale);
 void softplus(const Real* x, Real* y, std::int64_t n, Real beta, Real threshold);
@@ -53,10 +51,6 @@ void clamp(const Real* x, Real* y, std::int64_t n, Real low, Real high);
 void tanh_grad(const Real* g, const Real* y, Real* dx, std::int64_t n);
 /// g·y·(1 − y)
 void sigmoid_grad(const Real* g, const Real* y, Real* dx, std::int64_t n);
-/// g where x > 0 or NaN, 0 else
-void relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
-/// g where x > 0 or NaN, slope·g else
-void leaky_relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real slope);
 /// g where low ≤ x ≤ high (without equality unless `bounds`) or NaN, 0 else
 void clamp_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real low, Real high,
                 bool bounds);
@@ -66,6 +60,13 @@ void gelu_tanh_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
 void silu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
 void softplus_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real beta,
                    Real threshold);
+
+// One kink at 0. Bit i % 64 of closed[i / 64] says that x[i] ≤ 0; NaN is open.
+/// x where open, slope·x where closed, which is 0 for slope 0 even if x is infinite. `closed` may
+/// be nullptr.
+void rectify(const Real* x, Real* y, std::uint64_t* closed, std::int64_t n, Real slope);
+/// g where open, slope·g where closed: the gradient.
+void gate(const Real* g, const std::uint64_t* closed, Real* dx, std::int64_t n, Real slope);
 
 /// An operand of the kernels below: number j of row i is data[i·row + j·step], with step 0 (one
 /// number repeated along the row) or 1. Rows repeat with row = 0.

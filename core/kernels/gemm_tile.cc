@@ -115,6 +115,7 @@ void RunTile(const Tile& tile) {
   const Run* last_run = tile.job->runs == nullptr ? &all + 1 : run + tile.job->run_count;
   for (; run != last_run; ++run) {
     const Real* a = tile.a + run->k0 * step;
+    HWY_UNROLL(2)  // 2-3 % of a large product
     for (std::int64_t k = run->k0; k < run->k1; ++k) {
       const std::int64_t offset = offsets[k];
       if constexpr (kVectors <= kRows || kVectors <= 3) {

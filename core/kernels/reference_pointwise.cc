@@ -92,9 +92,6 @@ void log_sigmoid(const Real* x, Real* y, std::int64_t n) {
   each(x, y, n,
        [](Wide v) { return v < 0 ? v - std::log1p(std::exp(v)) : -std::log1p(std::exp(-v)); });
 }
-void relu(const Real* x, Real* y, std::int64_t n) {
-  each(x, y, n, [](Wide v) { return v <= 0 ? 0 : v; });
-}
 void gelu(const Real* x, Real* y, std::int64_t n) {
   each(x, y, n, [](Wide v) { return gated(v, normal_cdf(v)); });
 }
@@ -124,9 +121,6 @@ void affine(const Real* x, Real* y, std::int64_t n, Real scale, Real shift) {
 void pow(const Real* x, Real* y, std::int64_t n, Real exponent) {
   each(x, y, n, [=](Wide v) { return std::pow(v, static_cast<Wide>(exponent)); });
 }
-void leaky_relu(const Real* x, Real* y, std::int64_t n, Real slope) {
-  each(x, y, n, [=](Wide v) { return v > 0 ? v : slope * v; });
-}
 void elu(const Real* x, Real* y, std::int64_t n, Real alpha, Real scale) {
   each(x, y, n, [=](Wide v) { return scale * (v > 0 ? v : alpha * std::expm1(v)); });
 }
@@ -144,11 +138,20 @@ void tanh_grad(const Real* g, const Real* y, Real* dx, std::int64_t n) {
 void sigmoid_grad(const Real* g, const Real* y, Real* dx, std::int64_t n) {
   each(g, y, dx, n, [](Wide v) { return v * (1 - v); });
 }
-void relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) dx[i] = x[i] <= 0 ? 0 : g[i];
+void rectify(const Real* x, Real* y, std::uint64_t* closed, std::int64_t n, Real slope) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const bool below = x[i] <= 0;
+    y[i] = !below ? x[i] : slope == 0 ? 0 : slope * x[i];
+    if (closed == nullptr) continue;
+    if (i % 64 == 0) closed[i / 64] = 0;
+    closed[i / 64] |= std::uint64_t{below} << i % 64;
+  }
 }
-void leaky_relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real slope) {
-  each(g, x, dx, n, [=](Wide v) { return v <= 0 ? slope : Wide(1); });
+void gate(const Real* g, const std::uint64_t* closed, Real* dx, std::int64_t n, Real slope) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const bool below = (closed[i / 64] >> i % 64 & 1U) != 0;
+    dx[i] = !below ? g[i] : slope == 0 ? 0 : slope * g[i];
+  }
 }
 void clamp_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real low, Real high,
                 bool bounds) {

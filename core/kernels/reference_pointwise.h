@@ -31,7 +31,6 @@ void tanh(const Real* x, Real* y, std::int64_t n);
 void erf(const Real* x, Real* y, std::int64_t n);
 void sigmoid(const Real* x, Real* y, std::int64_t n);
 void log_sigmoid(const Real* x, Real* y, std::int64_t n);
-void relu(const Real* x, Real* y, std::int64_t n);
 void gelu(const Real* x, Real* y, std::int64_t n);
 void gelu_tanh(const Real* x, Real* y, std::int64_t n);
 void silu(const Real* x, Real* y, std::int64_t n);
@@ -42,15 +41,14 @@ void hardswish(const Real* x, Real* y, std::int64_t n);
 
 void affine(const Real* x, Real* y, std::int64_t n, Real scale, Real shift);
 void pow(const Real* x, Real* y, std::int64_t n, Real exponent);
-void leaky_relu(const Real* x, Real* y, std::int64_t n, Real slope);
 void elu(const Real* x, Real* y, std::int64_t n, Real alpha, Real scale);
 void softplus(const Real* x, Real* y, std::int64_t n, Real beta, Real threshold);
 void clamp(const Real* x, Real* y, std::int64_t n, Real low, Real high);
 
 void tanh_grad(const Real* g, const Real* y, Real* dx, std::int64_t n);
 void sigmoid_grad(const Real* g, const Real* y, Real* dx, std::int64_t n);
-void relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n);
-void leaky_relu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real slope);
+void rectify(const Real* x, Real* y, std::uint64_t* closed, std::int64_t n, Real slope);
+void gate(const Real* g, const std::uint64_t* closed, Real* dx, std::int64_t n, Real slope);
 void clamp_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real low, Real high,
                 bool bounds);
 void elu_grad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real alpha, Real scale);

@@ -27,9 +27,10 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   return record("mul", {a, b}, zip("mul", kernels::mul, a, b),
-                [a = Saved(a), b = Saved(b)](const Tensor& g, const Needs& need) -> Grads {
-                  return {need[0] ? sum_to(g * b(), a.shape()) : Tensor(),
-                          need[1] ? sum_to(g * a(), b.shape()) : Tensor()};
+                [a = saved_for(b, a), b = saved_for(a, b), a_shape = a.shape(),
+                 b_shape = b.shape()](const Tensor& g, const Needs& need) -> Grads {
+                  return {need[0] ? sum_to(g * b(), a_shape) : Tensor(),
+                          need[1] ? sum_to(g * a(), b_shape) : Tensor()};
                 });
 }
 

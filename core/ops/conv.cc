@@ -130,9 +130,9 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
   kernels::conv_forward(s, data_of(x), data_of(weight), data_of(bias), y.mutable_data().data());
   return record_with_bias(
       "conv2d", x, weight, bias, y,
-      [x = Saved(x), weight = Saved(weight), geometry](const Tensor& g,
-                                                       const Needs& need) -> Grads {
-        return {need[0] ? conv2d_input_grad(g, weight(), x.shape(), geometry) : Tensor(),
+      [x = saved_for(weight, x), x_shape = x.shape(), weight = Saved(weight), geometry](
+          const Tensor& g, const Needs& need) -> Grads {
+        return {need[0] ? conv2d_input_grad(g, weight(), x_shape, geometry) : Tensor(),
                 need[1] ? conv2d_weight_grad(g, x(), weight.shape(), geometry) : Tensor(),
                 need[2] ? sum_channels(g) : Tensor()};
       });
@@ -145,8 +145,8 @@ Tensor conv2d_input_grad(const Tensor& g, const Tensor& weight, const Shape& inp
   Tensor dx = Tensor::empty(input_shape);
   kernels::conv_input_grad(s, data_of(g), data_of(weight), nullptr, dx.mutable_data().data());
   return record("conv2d_input_grad", {g, weight}, dx,
-                [g = Saved(g), weight = Saved(weight), geometry](const Tensor& h,
-                                                                 const Needs& need) -> Grads {
+                [g = saved_for(weight, g), weight = Saved(weight), geometry](
+                    const Tensor& h, const Needs& need) -> Grads {
                   return {
                       need[0] ? conv2d(h, weight(), {}, geometry) : Tensor(),
                       need[1] ? conv2d_weight_grad(g(), h, weight.shape(), geometry) : Tensor()};
@@ -230,7 +230,8 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   kernels::conv_input_grad(s, data_of(x), data_of(weight), data_of(bias), y.mutable_data().data());
   return record_with_bias(
       kOp, x, weight, bias, y,
-      [x = Saved(x), weight = Saved(weight), conv](const Tensor& g, const Needs& need) -> Grads {
+      [x = saved_for(weight, x), weight = Saved(weight), conv](const Tensor& g,
+                                                               const Needs& need) -> Grads {
         return {need[0] ? conv2d(g, weight(), {}, conv) : Tensor(),
                 need[1] ? conv2d_weight_grad(x(), g, weight.shape(), conv) : Tensor(),
                 need[2] ? sum_channels(g) : Tensor()};

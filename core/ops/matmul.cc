@@ -71,9 +71,10 @@ Tensor product(const Tensor& a, const Tensor& b, const MatmulOptions& o) {
   kernels::gemm_batched(shape, items);
 
   return record("matmul", {a, b}, y,
-                [a = Saved(a), b = Saved(b), o](const Tensor& g, const Needs& need) -> Grads {
+                [a = saved_for(b, a), b = saved_for(a, b), a_shape = a.shape(), b_shape = b.shape(),
+                 same = a.is(b), o](const Tensor& g, const Needs& need) -> Grads {
                   const bool ta = o.transpose_a, tb = o.transpose_b;
-                  if (a().is(b()) && ta != tb && need[0]) {
+                  if (same && ta != tb && need[0]) {
                     // A·Aᵀ or Aᵀ·A: one product instead of two, and no sum of them.
                     const Tensor both = g + transpose(g);
                     return {tb ? matmul(both, a()) : matmul(a(), both), Tensor()};
@@ -84,12 +85,12 @@ Tensor product(const Tensor& a, const Tensor& b, const MatmulOptions& o) {
                   if (need[0]) {
                     da = ta ? matmul(b(), g, {.transpose_a = tb, .transpose_b = true})
                             : matmul(g, b(), {.transpose_b = !tb});
-                    da = sum_to(da, a.shape());
+                    da = sum_to(da, a_shape);
                   }
                   if (need[1]) {
                     db = tb ? matmul(g, a(), {.transpose_a = true, .transpose_b = ta})
                             : matmul(a(), g, {.transpose_a = !ta});
-                    db = sum_to(db, b.shape());
+                    db = sum_to(db, b_shape);
                   }
                   return {da, db};
                 });
@@ -155,10 +156,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
                  .transpose_b = true,
                  .column_bias = bias.defined() ? bias.data().data() : nullptr},
                 x.data().data(), weight.data().data(), y.mutable_data().data());
-  const Backward backward = [x = Saved(x), weight = Saved(weight), rows, in, out](
-                                const Tensor& g, const Needs& need) -> Grads {
+  const Backward backward = [x = saved_for(weight, x), x_shape = x.shape(), weight = Saved(weight),
+                             rows, in, out](const Tensor& g, const Needs& need) -> Grads {
     const Tensor g2 = reshape(g, Shape{rows, out});
-    return {need[0] ? reshape(matmul(g2, weight()), x.shape()) : Tensor(),
+    return {need[0] ? reshape(matmul(g2, weight()), x_shape) : Tensor(),
             need[1] ? matmul(g2, reshape(x(), Shape{rows, in}), {.transpose_a = true}) : Tensor(),
             need[2] ? sum(g2, {0}) : Tensor()};
   };

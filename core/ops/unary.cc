@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numbers>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/movement.h"
 #include "core/ops/pointwise.h"
@@ -23,17 +25,38 @@ constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
 // ~~~~~~~~~~~~
 // The gradient of a function with kinks multiplies g by a slope that does not change when x does.
 // Such a gate is an op that is linear in g, so its own gradient is itself; x enters as a constant.
-Tensor relu_gate(const Tensor& g, const Tensor& x) {
-  return record(
-      "relu_gate", {g}, map(kernels::relu_grad, g, x),
-      [x = Saved(x)](const Tensor& h, const Needs&) -> Grads { return {relu_gate(h, x())}; });
+// Of one kink it need not keep x: a bit for each number says on which side it was. Where a layer
+// after it does not keep the result (padding, pooling, a layer with constant weights), that is 32
+// times less.
+using Bits = std::shared_ptr<Scratch<std::uint64_t>>;
+static_assert(detail::kGrain % 64 == 0, "two threads would write to one word of bits");
+
+Tensor gate(const Tensor& g, const Bits& closed, Real slope) {
+  Tensor dx = Tensor::empty(g.shape());
+  const Real* from = g.data().data();
+  Real* to = dx.mutable_data().data();
+  parallel_for(g.size(), detail::kGrain, [&](std::int64_t begin, std::int64_t end) {
+    kernels::gate(from + begin, closed->data() + begin / 64, to + begin, end - begin, slope);
+  });
+  return record("gate", {g}, dx, [closed, slope](const Tensor& h, const Needs&) -> Grads {
+    return {gate(h, closed, slope)};
+  });
 }
 
-Tensor leaky_relu_gate(const Tensor& g, const Tensor& x, Real slope) {
-  return record("leaky_relu_gate", {g}, map(kernels::leaky_relu_grad, g, x, slope),
-                [x = Saved(x), slope](const Tensor& h, const Needs&) -> Grads {
-                  return {leaky_relu_gate(h, x(), slope)};
-                });
+/// x above 0, slope·x else.
+Tensor rectify(std::string_view op, const Tensor& x, Real slope) {
+  Bits closed;
+  if (Tape::tracks(x)) closed = std::make_shared<Scratch<std::uint64_t>>((x.size() + 63) / 64);
+  Tensor y = Tensor::empty(x.shape());
+  const Real* from = x.data().data();
+  Real* to = y.mutable_data().data();
+  parallel_for(x.size(), detail::kGrain, [&](std::int64_t begin, std::int64_t end) {
+    kernels::rectify(from + begin, to + begin, closed ? closed->data() + begin / 64 : nullptr,
+                     end - begin, slope);
+  });
+  return record(op, {x}, y, [closed, slope](const Tensor& g, const Needs&) -> Grads {
+    return {gate(g, closed, slope)};
+  });
 }
 
 Tensor clamp_gate(const Tensor& g, const Tensor& x, Real low, Real high, bool bounds) {
@@ -44,7 +67,7 @@ Tensor clamp_gate(const Tensor& g, const Tensor& x, Real low, Real high, bool bo
 }
 
 // 1 where x > 0, else 0: a constant.
-Tensor is_positive(const Tensor& x) { return map(kernels::relu, map(kernels::sign, x)); }
+Tensor is_positive(const Tensor& x) { return rectify("is_positive", sign(x.detach()), 0); }
 
 // g·(1 − y²), the gradient of y = tanh(x), as an op of its own.
 Tensor tanh_slope(const Tensor& g, const Tensor& y) {
@@ -159,22 +182,9 @@ Tensor log_sigmoid(const Tensor& x) {
       [x = Saved(x)](const Tensor& g, const Needs&) -> Grads { return {g * sigmoid(neg(x()))}; });
 }
 
-// The result has the sign of x (and is NaN where x is), so it can stand for x in the gradient.
-// Usually the next layer keeps it anyway, and x, the result of a norm, can go.
-Tensor relu(const Tensor& x) {
-  const Tensor y = map(kernels::relu, x);
-  return record("relu", {x}, y, [y = Saved(y)](const Tensor& g, const Needs&) -> Grads {
-    return {relu_gate(g, y())};
-  });
-}
+Tensor relu(const Tensor& x) { return rectify("relu", x, 0); }
 
-Tensor leaky_relu(const Tensor& x, Real slope) {
-  const Tensor y = map(kernels::leaky_relu, x, slope);
-  return record("leaky_relu", {x}, y,
-                [kept = Saved(slope >= 0 ? y : x), slope](const Tensor& g, const Needs&) -> Grads {
-                  return {leaky_relu_gate(g, kept(), slope)};
-                });
-}
+Tensor leaky_relu(const Tensor& x, Real slope) { return rectify("leaky_relu", x, slope); }
 
 Tensor prelu(const Tensor& x, const Tensor& weight) {
   const std::int64_t channels = x.rank() >= 2 ? x.dim(1) : 1;

@@ -101,7 +101,6 @@ const UnaryCase kUnary[] = {
     {"erf", k::erf, ref::erf, 1},
     {"sigmoid", k::sigmoid, ref::sigmoid, 4},
     {"log_sigmoid", k::log_sigmoid, ref::log_sigmoid, 8},
-    {"relu", k::relu, ref::relu, 0},
     {"gelu", k::gelu, ref::gelu, 2},
     {"gelu_tanh", k::gelu_tanh, ref::gelu_tanh, 2},
     {"silu", k::silu, ref::silu, 8},
@@ -208,15 +207,12 @@ TEST_CASE("kernels with parameters, and gradients, agree with their twins") {
     check("shift", k::affine, ref::affine, Real(1), Real(0.3));
     check("pow", static_cast<Power>(k::pow), static_cast<Power>(ref::pow), Real(3));
     check("pow", static_cast<Power>(k::pow), static_cast<Power>(ref::pow), Real(0.3));
-    check("leaky_relu", k::leaky_relu, ref::leaky_relu, Real(0.2));
     check("elu", k::elu, ref::elu, Real(0.7), Real(1.1));
     check("softplus", k::softplus, ref::softplus, Real(2), Real(5));
     check("clamp", k::clamp, ref::clamp, Real(-0.5), Real(0.75));
     check("tanh_grad", static_cast<Binary>(k::tanh_grad), static_cast<Binary>(ref::tanh_grad));
     check("sigmoid_grad", static_cast<Binary>(k::sigmoid_grad),
           static_cast<Binary>(ref::sigmoid_grad));
-    check("relu_grad", static_cast<Binary>(k::relu_grad), static_cast<Binary>(ref::relu_grad));
-    check("leaky_relu_grad", k::leaky_relu_grad, ref::leaky_relu_grad, Real(0.2));
     check("clamp_grad", k::clamp_grad, ref::clamp_grad, Real(-0.5), Real(0.75), true);
     check("clamp_grad", k::clamp_grad, ref::clamp_grad, Real(-0.5), Real(0.75), false);
     check("elu_grad", k::elu_grad, ref::elu_grad, Real(0.7), Real(1.1));
@@ -228,14 +224,41 @@ TEST_CASE("kernels with parameters, and gradients, agree with their twins") {
   });
 }
 
+TEST_CASE("rectify and its gate agree with their twins, number by number and bit by bit") {
+  on_every_target([] {
+    for (const std::int64_t n : {1, 3, 8, 31, 63, 64, 65, 127, 200, 513}) {
+      const auto size = static_cast<std::size_t>(n), words = (size + 63) / 64;
+      const Numbers x = numbers(n, -2, 2, 1), g = numbers(n, -2, 2, 2);
+      for (const Real slope : {Real(0), Real(0.2), Real(-1.5)}) {
+        Numbers got(size), want(size), unkept(size), got_dx(size), want_dx(size);
+        std::vector<std::uint64_t> closed(words), bits(words);
+        k::rectify(x.data(), got.data(), closed.data(), n, slope);
+        k::rectify(x.data(), unkept.data(), nullptr, n, slope);
+        ref::rectify(x.data(), want.data(), bits.data(), n, slope);
+        CHECK(got == want);
+        CHECK(unkept == want);
+        closed.back() &= ~std::uint64_t{0} >> (63 - (size - 1) % 64);
+        CHECK(closed == bits);
+        k::gate(g.data(), closed.data(), got_dx.data(), n, slope);
+        ref::gate(g.data(), bits.data(), want_dx.data(), n, slope);
+        CHECK(got_dx == want_dx);
+      }
+    }
+  });
+}
+
 TEST_CASE("gradients at kinks, bounds and NaN are the documented ones") {
   on_every_target([] {
     const Numbers x = {0, Real(-0.0), 1, -1, kNan};
     const Numbers g(x.size(), 1);
     Numbers dx(x.size());
-    k::relu_grad(g.data(), x.data(), dx.data(), 5);
+    Numbers y(x.size());
+    std::uint64_t closed = 0;
+    k::rectify(x.data(), y.data(), &closed, 5, 0);
+    CHECK((closed & 0b11111) == 0b01011);
+    k::gate(g.data(), &closed, dx.data(), 5, 0);
     CHECK(dx == Numbers{0, 0, 1, 0, 1});
-    k::leaky_relu_grad(g.data(), x.data(), dx.data(), 5, Real(0.25));
+    k::gate(g.data(), &closed, dx.data(), 5, Real(0.25));
     CHECK(dx == Numbers{Real(0.25), Real(0.25), 1, Real(0.25), 1});
     k::clamp_grad(g.data(), x.data(), dx.data(), 5, -1, 1, true);
     CHECK(dx == Numbers{1, 1, 1, 1, 1});
@@ -243,7 +266,7 @@ TEST_CASE("gradients at kinks, bounds and NaN are the documented ones") {
     CHECK(dx == Numbers{1, 1, 0, 0, 1});
     // A gate closes also when the gradient is infinite: 0·Inf would be NaN.
     const Numbers infinite(x.size(), kInf);
-    k::relu_grad(infinite.data(), x.data(), dx.data(), 4);
+    k::gate(infinite.data(), &closed, dx.data(), 4, 0);
     CHECK(dx[3] == 0);
   });
 }
@@ -264,10 +287,14 @@ TEST_CASE("special values of functions with parameters") {
     CHECK(std::isnan(y[0]));
     CHECK(y[1] == kInf);
     CHECK(y[2] == -2);
-    k::leaky_relu(x.data(), y.data(), 3, Real(0.5));
+    k::rectify(x.data(), y.data(), nullptr, 3, Real(0.5));
     CHECK(std::isnan(y[0]));
     CHECK(y[1] == kInf);
     CHECK(y[2] == -kInf);
+    k::rectify(x.data(), y.data(), nullptr, 3, 0);
+    CHECK(std::isnan(y[0]));
+    CHECK(y[1] == kInf);
+    CHECK(y[2] == 0);
   });
 }
 
