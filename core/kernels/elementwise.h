@@ -12,7 +12,7 @@ namespace tapestry::kernels {
 
 // One operand: y[i] = f(x[i]) for i < n; y may be x. Largest errors in float, in units in the last
 // place of the result: 0.5 for sqrt and reciprocal, 1 for rsqrt, 2 for exp and sin, 4 for log,
-// log1p, tanh and sigmoid, 1 for erf and gelu, 8 for the other activations.
+// log1p, tanh and sigmoid, 1 for erf, 12 for gelu, 8 for the other activations.
 void neg(const Real* x, Real* y, std::int64_t n);
 void abs(const Real* x, Real* y, std::int64_t n);
 void sign(const Real* x, Real* y, std::int64_t n);

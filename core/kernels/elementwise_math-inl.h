@@ -104,39 +104,40 @@ HWY_INLINE V SafeCos(D d, V x) {
       d, [](auto lane) { return std::cos(lane); }, x);
 }
 
-// WideErf and NormalCdf take double lanes. In the float build polynomials with relative error 4e-9
-// do, a fifteenth of a float's rounding; they interpolate erf(x)/x in x², and e^(t²)·erfc(t) in z =
-// (t − 3)/(t + 3), at Chebyshev points. In the double build the C library computes each lane.
+// In the float build polynomials with relative error 4e-9 do, a fifteenth of a float's rounding;
+// they interpolate erf(x)/x in x², and e^(t²)·erfc(t) in z = (t − 3)/(t + 3), at Chebyshev points.
+// In the double build the C library computes each lane.
 #ifdef TAPESTRY_DOUBLE
 template <class V>
 HWY_INLINE V WideErf(WideTag d, V x) {
   return PerLane(
       d, [](double lane) { return std::erf(lane); }, x);
 }
+// The normal distribution at x: its integral Φ from −∞, and its density.
 template <class V>
-HWY_INLINE V NormalCdf(WideTag d, V x) {
-  return PerLane(
+HWY_INLINE void Normal(RealTag d, V x, V& integral, V& density) {
+  integral = PerLane(
       d, [](double lane) { return std::erfc(lane * -0.70710678118654752440) / 2; }, x);
+  density = hn::Mul(Number(d, 0.39894228040143267794),
+                    SafeExp(d, hn::Mul(Number(d, -0.5), hn::Mul(x, x))));
 }
 #else
-template <class V, std::size_t kTerms>
-HWY_INLINE V Horner(WideTag d, V x, const double (&c)[kTerms]) {
-  V y = hn::Set(d, c[kTerms - 1]);
-  for (std::size_t i = kTerms - 1; i-- > 0;) y = hn::MulAdd(y, x, hn::Set(d, c[i]));
+template <class D, class V, std::size_t kTerms>
+HWY_INLINE V Horner(D d, V x, const double (&c)[kTerms]) {
+  V y = Number(d, c[kTerms - 1]);
+  for (std::size_t i = kTerms - 1; i-- > 0;) y = hn::MulAdd(y, x, Number(d, c[i]));
   return y;
 }
 
-// erfc(t) for 0 ≤ t ≤ 10.6, where it is 8e-51; smaller results would not be floats. `minus_square`
-// is −t².
-template <class V>
-HWY_INLINE V ErfcPositive(WideTag d, V t, V minus_square) {
+// e^(t²)·erfc(t) for 0 ≤ t ≤ 10.6, where erfc is 8e-51; smaller results would not be floats.
+template <class D, class V>
+HWY_INLINE V ScaledErfc(D d, V t) {
   constexpr double kScaled[] = {
       0.17900115117495294,     -0.32623356645776736,  0.24560380773745541,   -0.15011570563764355,
       0.071665723772363588,    -0.024394883309846255, 0.0042693556153787596, 0.00071799168661016961,
       -0.00059449599120119874, 2.609152683991233e-5,  5.4386289749331472e-5};
-  const V three = hn::Set(d, 3.0);
-  const V z = hn::Div(hn::Sub(t, three), hn::Add(t, three));
-  return hn::Mul(hn::Exp(d, minus_square), Horner(d, z, kScaled));
+  const V three = Number(d, 3);
+  return Horner(d, hn::Div(hn::Sub(t, three), hn::Add(t, three)), kScaled);
 }
 
 template <class V>
@@ -148,19 +149,40 @@ HWY_INLINE V WideErf(WideTag d, V x) {
   const V t = hn::Min(hn::Abs(x), hn::Set(d, 10.0));
   const V square = hn::Mul(t, t);
   const V near = hn::Mul(x, Horner(d, square, kSeries));
-  const V far = hn::CopySign(hn::Sub(one, ErfcPositive(d, t, hn::Neg(square))), x);
+  const V tail = hn::Mul(hn::Exp(d, hn::Neg(square)), ScaledErfc(d, t));
+  const V far = hn::CopySign(hn::Sub(one, tail), x);
   return hn::IfThenElse(hn::Eq(x, x), hn::IfThenElse(hn::Lt(t, one), near, far), x);
 }
 
-// Φ(x) = erfc(−x/√2)/2; 0 below −14.9, where x·Φ(x) is too small for a float.
+// The tail of the normal distribution in lanes of Real: Φ(−|x|) = root²·scaled with root =
+// e^(−x²/4), in two factors because x·Φ(x) is not yet a denormal where Φ(x) is one.
 template <class V>
-HWY_INLINE V NormalCdf(WideTag d, V x) {
-  const V half = hn::Set(d, 0.5);
-  const V a = hn::Min(hn::Abs(x), hn::Set(d, 14.9));
-  const V t = hn::Mul(a, hn::Set(d, 0.70710678118654752440));
-  const V tail = hn::Mul(half, ErfcPositive(d, t, hn::Neg(hn::Mul(half, hn::Mul(a, a)))));
-  const V y = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0), tail));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -14.9)), hn::IfThenElse(hn::Eq(x, x), y, x));
+struct NormalTail {
+  V root, scaled;
+};
+template <class D, class V>
+HWY_INLINE NormalTail<V> TailOf(D d, V x) {
+  const V a = hn::Min(hn::Abs(x), Number(d, 14.9));  // beyond, x·Φ(x) is too small for a float
+  // The exponential multiplies the rounding of a² by a². So a = high + low, where high has half of
+  // the digits, and its square all of them; what remains is at most 0.03.
+  const hn::RebindToUnsigned<D> bits;
+  const V high =
+      hn::BitCast(d, hn::And(hn::BitCast(bits, a), hn::Set(bits, std::uint32_t{0xfffff000})));
+  const V rest = hn::Mul(hn::Mul(hn::Sub(a, high), hn::Add(a, high)), Number(d, -0.25));
+  constexpr double kExp[] = {1, 1, 1.0 / 2, 1.0 / 6};
+  const V coarse = hn::Exp(d, hn::Mul(hn::Mul(high, high), Number(d, -0.25)));
+  const V t = hn::Mul(a, Number(d, 0.70710678118654752440));
+  return {hn::Mul(coarse, Horner(d, rest, kExp)), hn::Mul(ScaledErfc(d, t), Number(d, 0.5))};
+}
+
+// The normal distribution at x: its integral Φ from −∞, and its density.
+template <class V>
+HWY_INLINE void Normal(RealTag d, V x, V& integral, V& density) {
+  const NormalTail<V> tail = TailOf(d, x);
+  const V square = hn::Mul(tail.root, tail.root), below = hn::Mul(square, tail.scaled);
+  integral = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), below, hn::Sub(Number(d, 1), below));
+  integral = hn::IfThenElse(hn::Eq(x, x), integral, x);
+  density = hn::Mul(square, Number(d, 0.39894228040143267794));
 }
 #endif
 

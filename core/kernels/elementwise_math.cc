@@ -130,8 +130,23 @@ void Mish(const Real* x, Real* y, std::int64_t n) {
       },
       y, n, x);
 }
+// x·Φ(x); in floats as max(x, 0) − |x|·Φ(−|x|), where nothing cancels.
 void Gelu(const Real* x, Real* y, std::int64_t n) {
-  MapWide([](auto d, auto v) HWY_ATTR { return Gated(d, v, NormalCdf(d, v)); }, y, n, x);
+  Map(
+      [](auto d, auto v) HWY_ATTR {
+#ifdef TAPESTRY_DOUBLE
+        auto integral = v, density = v;
+        Normal(d, v, integral, density);
+        return Gated(d, v, integral);
+#else
+        const auto tail = TailOf(d, v);
+        // Beyond ±14.9 all is as there; the product of Inf and 0 would be none.
+        const auto near = hn::Min(hn::Max(v, Number(d, -14.9)), Number(d, 14.9));
+        const auto off = hn::Mul(hn::Mul(hn::Mul(near, tail.root), tail.scaled), tail.root);
+        return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), off, hn::Sub(v, off));
+#endif
+      },
+      y, n, x);
 }
 
 // The tanh form is x·sigmoid(2u) with u = √(2/π)·(x + 0.044715·x³); in wide lanes, as e^2u
@@ -158,11 +173,11 @@ void EluGrad(const Real* g, const Real* x, Real* dx, std::int64_t n, Real alpha,
 }
 // Φ(x) + x·φ(x)
 void GeluGrad(const Real* g, const Real* x, Real* dx, std::int64_t n) {
-  MapWide(
+  Map(
       [](auto d, auto u, auto v) HWY_ATTR {
-        const auto density = hn::Mul(hn::Set(d, 0.39894228040143267794),
-                                     SafeExp(d, hn::Mul(hn::Set(d, -0.5), hn::Mul(v, v))));
-        return hn::Mul(u, hn::MulAdd(v, density, NormalCdf(d, v)));
+        auto integral = v, density = v;
+        Normal(d, v, integral, density);
+        return hn::Mul(u, hn::MulAdd(v, density, integral));
       },
       dx, n, g, x);
 }

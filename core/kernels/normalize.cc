@@ -184,19 +184,29 @@ void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMo
       is_safe = is_safe && centers[k].is_safe;
     }
     const auto columns = [&](auto d, std::int64_t j) HWY_ATTR {
-      auto s = hn::Zero(d), t = s;
+      const std::int64_t next = j + LaneCount(d);  // two vectors share a row's factors
+      auto s0 = hn::Zero(d), t0 = s0, s1 = s0, t1 = s0;
       for (std::int64_t k = 0; k < rows; ++k) {
-        const auto u = hn::LoadU(d, g + at + k * width + j);
-        s = hn::MulAdd(u, Normalized(d, hn::LoadU(d, x + at + k * width + j), centers[k]), s);
-        t = hn::Add(t, u);
+        const Real *up = g + at + k * width, *from = x + at + k * width;
+        const auto u0 = hn::LoadU(d, up + j), u1 = hn::LoadU(d, up + next);
+        const auto high = hn::Set(d, centers[k].high), low = hn::Set(d, centers[k].low);
+        const auto rstd = hn::Set(d, centers[k].rstd);
+        const auto hat = [&](auto value)
+                             HWY_ATTR { return hn::Mul(hn::Sub(hn::Sub(value, high), low), rstd); };
+        s0 = hn::MulAdd(u0, hat(hn::LoadU(d, from + j)), s0);
+        s1 = hn::MulAdd(u1, hat(hn::LoadU(d, from + next)), s1);
+        t0 = hn::Add(t0, u0);
+        t1 = hn::Add(t1, u1);
       }
-      AddLanes(d, s, dgamma + j);
-      AddLanes(d, t, dbeta + j);
+      AddLanes(d, s0, dgamma + j);
+      AddLanes(d, s1, dgamma + next);
+      AddLanes(d, t0, dbeta + j);
+      AddLanes(d, t1, dbeta + next);
     };
     std::int64_t j = 0;
     if (is_safe) {
       const RealTag d;
-      for (; j + LaneCount(d) <= n; j += LaneCount(d)) columns(d, j);
+      for (; j + 2 * LaneCount(d) <= n; j += 2 * LaneCount(d)) columns(d, j);
     }
     for (; j < n; ++j) {
       for (std::int64_t k = 0; k < rows; ++k) {
@@ -206,6 +216,18 @@ void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMo
         dbeta[j] += u;
       }
     }
+  }
+}
+
+// The sums of parts of the rows, each first of dγ and then of dβ, added in order. Either result may
+// be nullptr.
+void AddParts(double* parts, std::int64_t count, std::int64_t width, Real* dgamma, Real* dbeta) {
+  for (std::int64_t part = 1; part < count; ++part) {
+    for (std::int64_t j = 0; j < 2 * width; ++j) parts[j] += parts[part * width * 2 + j];
+  }
+  for (std::int64_t j = 0; j < width; ++j) {
+    if (dgamma != nullptr) dgamma[j] = static_cast<Real>(parts[j]);
+    if (dbeta != nullptr) dbeta[j] = static_cast<Real>(parts[width + j]);
   }
 }
 
@@ -252,12 +274,7 @@ void RowParameterGradients(const Real* g, const Real* x, const NormView& v, cons
       }
     }
   });
-  if (cuts == 1) return;
-  double* total = parts.data();
-  for (std::int64_t cut = 1; cut < cuts; ++cut) {
-    for (std::int64_t j = 0; j < 2 * width; ++j) total[j] += parts[cut * width * 2 + j];
-  }
-  finish(0, width, total, total + width);
+  if (cuts > 1) AddParts(parts.data(), cuts, width, dgamma, dbeta);
 }
 
 void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
@@ -285,8 +302,16 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
   const auto means_of = [&](const Pair& total) {
     return MeansOf(kind, total.a, total.b, v.count());
   };
+  // Short rows that are sets: their γ and β get their gradients in passing, while the rows are in
+  // the cache. For long ones the sums would not fit beside them.
+  const bool in_passing = wants_parameters && parts.is_row && v.outer == 1 && v.inner == a.kept &&
+                          a.kept <= 1024 && by_sets(v);
+  const std::int64_t sets = grain(v.count()), chunks = (v.sets() + sets - 1) / sets;
+  Scratch<double> row_sums(in_passing ? chunks * 2 * a.kept : 1);
   if (by_sets(v)) {
-    parallel_for(v.sets(), grain(v.count()), [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(v.sets(), sets, [&](std::int64_t begin, std::int64_t end) {
+      double* row_sum = row_sums.data() + (in_passing ? begin / sets * 2 * a.kept : 0);
+      if (in_passing) std::fill_n(row_sum, 2 * a.kept, 0.0);
       Pair totals[kMostSets];
       for (std::int64_t first = begin; first < end; first += block) {
         const std::int64_t last = std::min(end, first + block);
@@ -304,11 +329,14 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
             add_to_set(totals[s.set - first], i, s);
           });
         }
-        if (dx == nullptr) continue;
-        each([&](std::int64_t, const Segment& s) {
-          GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set - first]),
-                          ahead);
-        });
+        if (dx != nullptr) {
+          each([&](std::int64_t, const Segment& s) {
+            GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set - first]),
+                            ahead);
+          });
+        }
+        if (in_passing)
+          RowParameters(g, x, v, m, a.kept, first, last, 0, a.kept, row_sum, row_sum + a.kept);
       }
     });
   } else {
@@ -330,6 +358,10 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
     }
   }
   if (!wants_parameters) return;
+  if (in_passing) {
+    AddParts(row_sums.data(), chunks, a.kept, dgamma, dbeta);
+    return;
+  }
   if (parts.is_row) {
     RowParameterGradients(g, x, v, a, m, dgamma, dbeta);
     return;

@@ -68,30 +68,29 @@ class StepNorm {
   void apply(std::int64_t step, const Real* x, const Real* gamma, const Real* beta, Real eps,
              Real* y) {
     Scratch<double> variance(n_.samples);
-    kernels::norm_forward(x, y, view(1), affine(gamma, beta), static_cast<double>(eps), true,
+    kernels::norm_forward(x, y, view(), affine(gamma, beta), static_cast<double>(eps), true,
                           moments(step), variance.data());
   }
 
-  // From the gradient of a step's y that of its x.
-  void input_grad(std::int64_t step, const Real* g, const Real* x, const Real* gamma, Real* dx) {
-    kernels::norm_backward(g, x, dx, view(1), affine(gamma, nullptr), moments(step),
-                           kernels::NormKind::kCentered, nullptr, nullptr);
-  }
-
-  // From g and x of all steps the gradients of γ and β, where defined.
-  void parameter_grads(const Real* g, const Real* x, const Real* gamma, Tensor& dgamma,
-                       Tensor& dbeta) {
-    const auto to = [](Tensor& grad) {
-      return grad.defined() ? grad.mutable_data().data() : nullptr;
+  // From the gradient of a step's y that of its x; adds those of γ and β to theirs.
+  void backward(std::int64_t step, const Real* g, const Real* x, const Real* gamma, Real* dx,
+                Tensor& dgamma, Tensor& dbeta) {
+    Scratch<Real> now(2 * width_);
+    Real *s = dgamma.defined() ? now.data() : nullptr,
+         *t = dbeta.defined() ? now.data() + width_ : nullptr;
+    kernels::norm_backward(g, x, dx, view(), affine(gamma, nullptr), moments(step),
+                           kernels::NormKind::kCentered, s, t);
+    const auto add = [&](const Real* from, Tensor& to) {
+      if (from == nullptr) return;
+      Real* sum = to.mutable_data().data();
+      for (std::int64_t j = 0; j < width_; ++j) sum[j] += from[j];
     };
-    kernels::norm_backward(g, x, nullptr, view(n_.steps), affine(gamma, nullptr), moments(0),
-                           kernels::NormKind::kCentered, to(dgamma), to(dbeta));
+    add(s, dgamma);
+    add(t, dbeta);
   }
 
  private:
-  kernels::NormView view(std::int64_t steps) const {
-    return {.outer = 1, .kept = steps * n_.samples, .inner = width_};
-  }
+  kernels::NormView view() const { return {.outer = 1, .kept = n_.samples, .inner = width_}; }
   kernels::AffineView affine(const Real* gamma, const Real* beta) const {
     return {.gamma = gamma, .beta = beta, .kept = width_, .inner = 1};
   }
@@ -158,8 +157,8 @@ Tensor forward(Kept& k, Real eps) {
   return y;
 }
 
-// Back through time with the kernels. Gradients of parameters are one product, or one sum, over all
-// steps.
+// Back through time with the kernels. The gradients of weight and bias are one product and one sum
+// over all steps.
 Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   const auto [steps, samples, hidden] = k.n;
   const std::int64_t state = k.n.state(), all = steps * state;
@@ -174,32 +173,35 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   grads[kC] = Tensor::zeros({samples, hidden});
   Real* dgates = grads[kFromInputs].mutable_data().data();
   Real *dh = grads[kH].mutable_data().data(), *dc = grads[kC].mutable_data().data();
-  // Of all steps, the gradient of W_hh·h, and that of the cell norm's results.
-  Scratch<Real> dproducts(normed ? 4 * all : 1), dtops(normed ? all : 1), through(state);
+  for (const Input which : {kHidden, kCell, kCellBias}) {
+    if (need[which]) grads[which] = Tensor::zeros(k.inputs[which].shape());
+  }
+  if (normed && need[kBias] && k.inputs[kBias].defined())
+    grads[kBias] = Tensor::zeros({4 * hidden});
+  // Of all steps, the gradient of W_hh·h; of one, that of what o multiplied, and of c'.
+  Scratch<Real> dproducts(normed ? 4 * all : 1), dtop(state), through(state);
   for (std::int64_t t = steps; t-- > 0;) {
     const Real* before = t > 0 ? c + (t - 1) * state : k.input(kC);
     const Real* gates_now = gates + 4 * t * state;
     Real *dgates_now = dgates + 4 * t * state, *dproduct = dgates_now;
-    Real* dtop = normed ? dtops.data() + t * state : through.data();
-    kernels::lstm_output_grad(gates_now, top + t * state, gh + t * state, dh, dgates_now, dtop,
-                              samples, hidden);
-    if (normed) k.cell_norm->input_grad(t, dtop, c + t * state, k.input(kCell), through.data());
+    kernels::lstm_output_grad(gates_now, top + t * state, gh + t * state, dh, dgates_now,
+                              normed ? dtop.data() : through.data(), samples, hidden);
+    if (normed) {
+      k.cell_norm->backward(t, dtop.data(), c + t * state, k.input(kCell), through.data(),
+                            grads[kCell], grads[kCellBias]);
+    }
     kernels::lstm_gates_grad(gates_now, before, gc + t * state, through.data(), dc, dgates_now,
                              samples, hidden);
     if (normed) {
       dproduct = dproducts.data() + 4 * t * state;
-      k.hidden_norm->input_grad(t, dgates_now, products + 4 * t * state, k.input(kHidden),
-                                dproduct);
+      k.hidden_norm->backward(t, dgates_now, products + 4 * t * state, k.input(kHidden), dproduct,
+                              grads[kHidden], grads[kBias]);
     }
     if (t > 0 || need[kH])
       kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dproduct, k.input(kWeight), dh);
   }
-  const auto wanted = [&](Input which) {
-    if (need[which] && k.inputs[which].defined())
-      grads[which] = Tensor::empty(k.inputs[which].shape());
-    return grads[which].defined();
-  };
-  if (wanted(kWeight)) {
+  if (need[kWeight]) {
+    grads[kWeight] = Tensor::empty({4 * hidden, hidden});
     const Real* all_dproducts = normed ? dproducts.data() : dgates;
     kernels::GemmShape shape{.m = 4 * hidden, .n = hidden, .k = samples, .transpose_a = true};
     Real* dw = grads[kWeight].mutable_data().data();
@@ -208,16 +210,8 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
     shape.accumulate = true;
     kernels::gemm(shape, all_dproducts + 4 * state, h, dw);
   }
-  const bool bias = wanted(kBias), gamma = wanted(kHidden), cell = wanted(kCell),
-             cell_bias = wanted(kCellBias);
-  if (normed && (bias || gamma)) {
-    k.hidden_norm->parameter_grads(dgates, products, k.input(kHidden), grads[kHidden],
-                                   grads[kBias]);
-  } else if (bias) {
+  if (!normed && need[kBias] && k.inputs[kBias].defined())
     grads[kBias] = sum(grads[kFromInputs], {0, 1});
-  }
-  if (cell || cell_bias)
-    k.cell_norm->parameter_grads(dtops.data(), c, k.input(kCell), grads[kCell], grads[kCellBias]);
   return grads;
 }
 

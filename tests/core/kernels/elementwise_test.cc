@@ -101,7 +101,7 @@ const UnaryCase kUnary[] = {
     {"erf", k::erf, ref::erf, 1},
     {"sigmoid", k::sigmoid, ref::sigmoid, 4},
     {"log_sigmoid", k::log_sigmoid, ref::log_sigmoid, 8},
-    {"gelu", k::gelu, ref::gelu, 2},
+    {"gelu", k::gelu, ref::gelu, 12},
     {"gelu_tanh", k::gelu_tanh, ref::gelu_tanh, 2},
     {"silu", k::silu, ref::silu, 8},
     {"mish", k::mish, ref::mish, 8},
