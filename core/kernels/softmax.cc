@@ -18,8 +18,15 @@ template <class F, class... In>
 HWY_INLINE double SumOver(F f, std::int64_t n, const In*... in) {
   const WideTag d;
   const std::int64_t lanes = LaneCount(d);
-  auto a = hn::Zero(d);
+  auto a = hn::Zero(d), b = a, c = a, e = a;  // four, as an addition takes four cycles
   std::int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    a = hn::Add(a, f(d, LoadWide(d, in + i)...));
+    b = hn::Add(b, f(d, LoadWide(d, in + i + lanes)...));
+    c = hn::Add(c, f(d, LoadWide(d, in + i + 2 * lanes)...));
+    e = hn::Add(e, f(d, LoadWide(d, in + i + 3 * lanes)...));
+  }
+  a = hn::Add(hn::Add(a, b), hn::Add(c, e));
   for (; i + lanes <= n; i += lanes) a = hn::Add(a, f(d, LoadWide(d, in + i)...));
   // Absent lanes are 0 and so is f of them: sums and products.
   if (i < n) a = hn::Add(a, f(d, LoadWidePart(d, in + i, n - i)...));
@@ -44,7 +51,7 @@ HWY_INLINE Real Largest(const Real* x, std::int64_t n) {
 // largest.
 void SoftmaxRow(const Real* x, Real* y, std::int64_t n) {
   const Real largest = Largest(x, n);
-  Map([=](auto d, auto v) HWY_ATTR { return SafeExp(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
+  Map([=](auto d, auto v) HWY_ATTR { return ExpBelow(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
       x);
   const Real factor = static_cast<Real>(1 / SumOver([](auto, auto v) HWY_ATTR { return v; }, n, y));
   Map([=](auto d, auto v) HWY_ATTR { return hn::Mul(v, hn::Set(d, factor)); }, y, n, y);
@@ -52,7 +59,7 @@ void SoftmaxRow(const Real* x, Real* y, std::int64_t n) {
 
 void LogSoftmaxRow(const Real* x, Real* y, std::int64_t n) {
   const Real largest = Largest(x, n);
-  Map([=](auto d, auto v) HWY_ATTR { return SafeExp(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
+  Map([=](auto d, auto v) HWY_ATTR { return ExpBelow(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
       x);
   const Real shift =
       static_cast<Real>(std::log(SumOver([](auto, auto v) HWY_ATTR { return v; }, n, y)));
@@ -71,7 +78,7 @@ void SoftmaxGradRow(const Real* g, const Real* y, Real* dx, std::int64_t n) {
 void LogSoftmaxGradRow(const Real* g, const Real* y, Real* dx, std::int64_t n) {
   const Real sum = static_cast<Real>(SumOver([](auto, auto u) HWY_ATTR { return u; }, n, g));
   Map([=](auto d, auto u, auto v)
-          HWY_ATTR { return hn::NegMulAdd(SafeExp(d, v), hn::Set(d, sum), u); },
+          HWY_ATTR { return hn::NegMulAdd(ExpBelow(d, v), hn::Set(d, sum), u); },
       dx, n, g, y);
 }
 
