@@ -122,18 +122,11 @@ HWY_INLINE void Normal(RealTag d, V x, V& integral, V& density) {
                     SafeExp(d, hn::Mul(Number(d, -0.5), hn::Mul(x, x))));
 }
 #else
-// Σ c[i]·xⁱ: even and odd powers apart, so that two chains of multiply-adds overlap.
 template <class D, class V, std::size_t kTerms>
-HWY_INLINE V Polynomial(D d, V x, const double (&c)[kTerms]) {
-  const V square = hn::Mul(x, x);
-  V last = Number(d, c[kTerms - 1]), other = Number(d, c[kTerms - 2]);
-  for (std::size_t i = kTerms - 2; i-- > 0;) {
-    const V next = hn::MulAdd(last, square, Number(d, c[i]));
-    last = other;
-    other = next;
-  }
-  // `other` ends with c[0], `last` with c[1].
-  return hn::MulAdd(last, x, other);
+HWY_INLINE V Horner(D d, V x, const double (&c)[kTerms]) {
+  V y = Number(d, c[kTerms - 1]);
+  for (std::size_t i = kTerms - 1; i-- > 0;) y = hn::MulAdd(y, x, Number(d, c[i]));
+  return y;
 }
 
 // e^(t²)·erfc(t) for 0 ≤ t ≤ 10.6, where erfc is 8e-51; smaller results would not be floats.
@@ -144,7 +137,7 @@ HWY_INLINE V ScaledErfc(D d, V t) {
       0.071665723772363588,    -0.024394883309846255, 0.0042693556153787596, 0.00071799168661016961,
       -0.00059449599120119874, 2.609152683991233e-5,  5.4386289749331472e-5};
   const V three = Number(d, 3);
-  return Polynomial(d, hn::Div(hn::Sub(t, three), hn::Add(t, three)), kScaled);
+  return Horner(d, hn::Div(hn::Sub(t, three), hn::Add(t, three)), kScaled);
 }
 
 template <class V>
@@ -155,7 +148,7 @@ HWY_INLINE V WideErf(WideTag d, V x) {
   const V one = hn::Set(d, 1.0);
   const V t = hn::Min(hn::Abs(x), hn::Set(d, 10.0));
   const V square = hn::Mul(t, t);
-  const V near = hn::Mul(x, Polynomial(d, square, kSeries));
+  const V near = hn::Mul(x, Horner(d, square, kSeries));
   const V tail = hn::Mul(hn::Exp(d, hn::Neg(square)), ScaledErfc(d, t));
   const V far = hn::CopySign(hn::Sub(one, tail), x);
   return hn::IfThenElse(hn::Eq(x, x), hn::IfThenElse(hn::Lt(t, one), near, far), x);
@@ -179,7 +172,7 @@ HWY_INLINE NormalTail<V> TailOf(D d, V x) {
   constexpr double kExp[] = {1, 1, 1.0 / 2, 1.0 / 6};
   const V coarse = hn::Exp(d, hn::Mul(hn::Mul(high, high), Number(d, -0.25)));
   const V t = hn::Mul(a, Number(d, 0.70710678118654752440));
-  return {hn::Mul(coarse, Polynomial(d, rest, kExp)), hn::Mul(ScaledErfc(d, t), Number(d, 0.5))};
+  return {hn::Mul(coarse, Horner(d, rest, kExp)), hn::Mul(ScaledErfc(d, t), Number(d, 0.5))};
 }
 
 // The normal distribution at x: its integral Φ from −∞, and its density.

@@ -20,10 +20,6 @@ namespace tapestry::kernels::HWY_NAMESPACE {
 
 using Wide = hn::Vec<WideTag>;
 
-struct Pair {
-  double a, b;
-};
-
 // Σ f(values…) in wide lanes, two sums at a time: where a float would overflow, or cancel.
 template <class F, class... In>
 HWY_INLINE Pair WidePairs(F f, std::int64_t n, const In*... in) {
@@ -281,24 +277,52 @@ HWY_INLINE void ApplyRow(const Real* x, Real* y, std::int64_t n, const Center& c
   }
 }
 
-// Mean, variance and rstd of a set whose elements less `mean` sum to `rest`: a, their squares: b.
-HWY_INLINE void Finish(const NormView& v, const NormMoments& m, double* variance, double eps,
-                       std::int64_t set, double mean, Pair rest) {
-  const double share = 1 / static_cast<double>(v.count());
-  m.mean[set] = mean + rest.a * share;
-  variance[set] = std::max(0.0, (rest.b - rest.a * rest.a * share) * share);
-  m.rstd[set] = 1 / std::sqrt(variance[set] + eps);
+// Mean, variance and rstd of the sets from `first` on, one in each lane, whose elements less `near`
+// sum to a, and their squares to b. Whether that was exact with a number of the set for `near`:
+// nothing overflowed or vanished, and it was at most four deviations from the mean, so that the
+// difference below keeps all but four bits. A set of one value, as of a dead channel, is exact too.
+template <class D, class V>
+HWY_INLINE bool Finish(D d, const NormView& v, const NormMoments& m, double* variance, double eps,
+                       std::int64_t first, V near, V a, V b) {
+  const auto number = [d](double value) HWY_ATTR { return hn::Set(d, value); };
+  const V share = number(1 / static_cast<double>(v.count()));
+  const V zero = hn::Zero(d), mean = hn::MulAdd(a, share, near);
+  const V var = hn::Max(zero, hn::Mul(hn::Sub(b, hn::Mul(hn::Mul(a, a), share)), share));
+  hn::StoreU(mean, d, m.mean + first);
+  hn::StoreU(var, d, variance + first);
+  hn::StoreU(hn::Div(number(1), hn::Sqrt(hn::Add(var, number(eps)))), d, m.rstd + first);
+  const V off = hn::Sub(mean, near);
+  const auto moderate = hn::And(hn::Gt(var, number(1e-30)), hn::Lt(var, number(1e30)));
+  const auto close = hn::Le(hn::Mul(off, off), hn::Mul(number(16), var));
+  const auto one_value = hn::And(hn::Eq(a, zero), hn::Eq(b, zero));
+  const bool may_be_constant = eps > 0;
+  const auto exact = hn::And(moderate, close);
+  return hn::AllTrue(d, may_be_constant ? hn::Or(exact, one_value) : exact);
 }
 
-// The same from one pass with a number near the mean, if that was exact: nothing overflowed or
-// vanished, and the number was at most four deviations from the mean, so that the difference below
-// keeps all but four bits. A set of one value, as of a dead channel, is exact as well.
-HWY_INLINE bool FinishShifted(const NormView& v, const NormMoments& m, double* variance, double eps,
-                              std::int64_t set, Real near, Pair rest) {
-  Finish(v, m, variance, eps, set, static_cast<double>(near), rest);
-  const double off = m.mean[set] - static_cast<double>(near), var = variance[set];
-  return (var > 1e-30 && var < 1e30 && off * off <= 16 * var) ||
-         (rest.a == 0 && rest.b == 0 && eps > 0);
+// The same for one set.
+HWY_INLINE bool FinishOne(const NormView& v, const NormMoments& m, double* variance, double eps,
+                          std::int64_t set, double near, Pair rest) {
+  const hn::CappedTag<double, 1> d;
+  return Finish(d, v, m, variance, eps, set, hn::Set(d, near), hn::Set(d, rest.a),
+                hn::Set(d, rest.b));
+}
+
+// Two passes in wide lanes, for what one pass cannot do exactly. each(use) visits the set's
+// segments.
+template <class Each>
+HWY_INLINE void WideMoments(const Real* x, const NormView& v, double eps, bool centered,
+                            const NormMoments& m, double* variance, std::int64_t set, Each each) {
+  double sum = 0;
+  if (centered) each([&](std::int64_t, const Segment& s) { sum += RunSum(x + s.at, s.n); });
+  const double mean = sum / static_cast<double>(v.count());
+  Pair rest{0, 0};
+  each([&](std::int64_t, const Segment& s) {
+    const Pair part = RunCentered(x + s.at, s.n, mean);
+    rest = {rest.a + part.a, rest.b + part.b};
+  });
+  if (!centered) rest.a = 0;
+  FinishOne(v, m, variance, eps, set, mean, rest);
 }
 
 // dx = rstd·(γ·g − mean_h − x̂·mean_hx) with the two means of a set.
@@ -306,10 +330,40 @@ struct Means {
   double h, hx;
 };
 
-HWY_INLINE Means MeansOf(NormKind kind, double h, double hx, std::int64_t count) {
-  const double share = 1 / static_cast<double>(count);
-  return {kind == NormKind::kCentered ? h * share : 0, kind == NormKind::kFixed ? 0 : hx * share};
+// From the sums of a set; share = 1/count.
+HWY_INLINE Means MeansOf(NormKind kind, const Pair& sum, double share) {
+  return {kind == NormKind::kCentered ? sum.a * share : 0,
+          kind == NormKind::kFixed ? 0 : sum.b * share};
 }
+
+// dx from γ·g, or from g with a γ that is the same throughout, and x: scale·g − (slope·(x − high) +
+// shift).
+struct Gradient {
+  Gradient(const Center& c, const Means& means, double gamma)
+      : high(c.high),
+        scale(static_cast<Real>(gamma * c.wide_rstd)),
+        slope(static_cast<Real>(means.hx * c.wide_rstd * c.wide_rstd)),
+        shift(static_cast<Real>((means.h - static_cast<double>(c.low) * means.hx * c.wide_rstd) *
+                                c.wide_rstd)) {}
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V u, V v) const {
+    const V rest = hn::MulAdd(hn::Sub(v, hn::Set(d, high)), hn::Set(d, slope), hn::Set(d, shift));
+    return hn::MulSub(u, hn::Set(d, scale), rest);
+  }
+  Real high, scale, slope, shift;
+};
+// The same where Reals are not safe.
+struct WideGradient {
+  const Center& c;
+  const Means& means;
+  double gamma;
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V u, V v) const {
+    const V h = hn::Sub(hn::Mul(u, hn::Set(d, gamma)), hn::Set(d, means.h));
+    const V all = hn::NegMulAdd(NormalizedWide(d, v, c), hn::Set(d, means.hx), h);
+    return hn::Mul(all, hn::Set(d, c.wide_rstd));
+  }
+};
 
 }  // namespace tapestry::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

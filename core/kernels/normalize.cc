@@ -29,23 +29,6 @@ Real Near(const Real* x, const NormView& v, bool centered, std::int64_t set) {
   return x[b * v.outer * v.kept * v.inner + (set - b * v.kept) * v.inner];
 }
 
-// Two passes in wide lanes, for what one pass cannot do exactly. each(use) visits the set's
-// segments.
-template <class Each>
-void WideMoments(const Real* x, const NormView& v, double eps, bool centered, const NormMoments& m,
-                 double* variance, std::int64_t set, Each each) {
-  double sum = 0;
-  if (centered) each([&](std::int64_t, const Segment& s) { sum += RunSum(x + s.at, s.n); });
-  const double mean = sum / static_cast<double>(v.count());
-  Pair rest{0, 0};
-  each([&](std::int64_t, const Segment& s) {
-    const Pair part = RunCentered(x + s.at, s.n, mean);
-    rest = {rest.a + part.a, rest.b + part.b};
-  });
-  if (!centered) rest.a = 0;
-  Finish(v, m, variance, eps, set, mean, rest);
-}
-
 // From a segment to the one visited after it.
 std::int64_t Ahead(const NormView& v, std::int64_t block) {
   return v.outer > 1 ? v.kept * v.inner : block * v.inner;
@@ -71,7 +54,7 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
   };
   const auto finish = [&](std::int64_t set, Real near, Pair rest) {
     if (!centered) rest.a = 0;
-    return FinishShifted(v, m, variance, eps, set, near, rest);
+    return FinishOne(v, m, variance, eps, set, static_cast<double>(near), rest);
   };
   if (by_sets(v)) {
     parallel_for(v.sets(), grain(v.count()), [&](std::int64_t begin, std::int64_t end) {
@@ -134,36 +117,22 @@ void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, c
   const bool is_row = a.inner == 1 && a.kept > 1 && a.gamma != nullptr;
   const double gamma = is_row || a.gamma == nullptr ? 1 : double(a.gamma[s.affine]);
   if (!c.is_safe) {
-    const auto wide = [&](auto d, auto h, auto v) HWY_ATTR {
-      const auto all = hn::NegMulAdd(NormalizedWide(d, v, c), hn::Set(d, means.hx),
-                                     hn::Sub(h, hn::Set(d, means.h)));
-      return hn::Mul(all, hn::Set(d, c.wide_rstd));
-    };
+    const WideGradient wide{c, means, gamma};
     if (is_row) {
       MapWide([&](auto d, auto u, auto v, auto w) HWY_ATTR { return wide(d, hn::Mul(u, w), v); },
               to, s.n, up, from, a.gamma + s.affine);
     } else {
-      MapWide([&](auto d, auto u, auto v)
-                  HWY_ATTR { return wide(d, hn::Mul(u, hn::Set(d, gamma)), v); },
-              to, s.n, up, from);
+      MapWide([&](auto d, auto u, auto v) HWY_ATTR { return wide(d, u, v); }, to, s.n, up, from);
     }
     return;
   }
-  // rstd·(γ·g − mean_h − x̂·mean_hx) = scale·g − (slope·(x − high) + shift)
-  const double steep = means.hx * c.wide_rstd * c.wide_rstd;
-  const Real scale = static_cast<Real>(gamma * c.wide_rstd), slope = static_cast<Real>(steep);
-  const Real shift = static_cast<Real>(means.h * c.wide_rstd - static_cast<double>(c.low) * steep);
-  const auto rest = [=, high = c.high](auto d, auto v) HWY_ATTR {
-    return hn::MulAdd(hn::Sub(v, hn::Set(d, high)), hn::Set(d, slope), hn::Set(d, shift));
-  };
+  const Gradient gradient(c, means, gamma);
   if (is_row) {
-    MapRun([=](auto d, auto u, auto v, auto w)
-               HWY_ATTR { return hn::MulSub(hn::Mul(u, w), hn::Set(d, scale), rest(d, v)); },
+    MapRun([=](auto d, auto u, auto v, auto w) HWY_ATTR { return gradient(d, hn::Mul(u, w), v); },
            to, s.n, ahead, up, from, a.gamma + s.affine);
   } else {
-    MapRun([=](auto d, auto u, auto v)
-               HWY_ATTR { return hn::MulSub(u, hn::Set(d, scale), rest(d, v)); },
-           to, s.n, ahead, up, from);
+    MapRun([=](auto d, auto u, auto v) HWY_ATTR { return gradient(d, u, v); }, to, s.n, ahead, up,
+           from);
   }
 }
 
@@ -299,16 +268,17 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
     const double gamma = parts.is_row || a.gamma == nullptr ? 1 : double(a.gamma[s.affine]);
     total = {total.a + gamma * sums[i].a, total.b + gamma * sums[i].b};
   };
-  const auto means_of = [&](const Pair& total) {
-    return MeansOf(kind, total.a, total.b, v.count());
-  };
+  const double share = 1 / static_cast<double>(v.count());
+  const auto means_of = [&](const Pair& total) { return MeansOf(kind, total, share); };
   // Short rows that are sets: their γ and β get their gradients in passing, while the rows are in
   // the cache. For long ones the sums would not fit beside them.
   const bool in_passing = wants_parameters && parts.is_row && v.outer == 1 && v.inner == a.kept &&
                           a.kept <= 1024 && by_sets(v);
   const std::int64_t sets = grain(v.count()), chunks = (v.sets() + sets - 1) / sets;
   Scratch<double> row_sums(in_passing ? chunks * 2 * a.kept : 1);
-  if (by_sets(v)) {
+  if (by_short_sets(v, a)) {
+    norm_backward_short(g, x, dx, v, a, m, kind, sums.data());
+  } else if (by_sets(v)) {
     parallel_for(v.sets(), sets, [&](std::int64_t begin, std::int64_t end) {
       double* row_sum = row_sums.data() + (in_passing ? begin / sets * 2 * a.kept : 0);
       if (in_passing) std::fill_n(row_sum, 2 * a.kept, 0.0);
@@ -387,6 +357,7 @@ void Forward(const Real* x, Real* y, const NormView& view, const AffineView& a, 
              bool centered, const NormMoments& m, double* variance) {
   const NormView v = joined(view);
   if (by_columns(v)) return norm_forward_columns(x, y, v, a, eps, centered, m, variance);
+  if (by_short_sets(v, a)) return norm_forward_short(x, y, v, a, eps, centered, m, variance);
   ForwardSegments(x, y, v, a, eps, centered, m, variance);
 }
 

@@ -200,7 +200,8 @@ bool MomentsInOnePass(const Real* from, const NormView& v, double eps, bool cent
   bool exact = true;
   for (std::int64_t k = 0; k < v.kept; ++k) {
     const Pair rest{centered ? by_set[k] : 0, by_set[v.kept + k]};
-    exact = FinishShifted(v, m, variance, eps, first_set + k, near_of(k), rest) && exact;
+    exact = FinishOne(v, m, variance, eps, first_set + k, static_cast<double>(near_of(k)), rest) &&
+            exact;
   }
   return exact;
 }
@@ -223,8 +224,8 @@ void MomentsInTwoPasses(const Real* from, const NormView& v, double eps, bool ce
   Fold(v, c, s.data(), by_set.data());
   Fold(v, c, t.data(), by_set.data() + v.kept);
   for (std::int64_t k = 0; k < v.kept; ++k) {
-    Finish(v, m, variance, eps, first_set + k, mean[k],
-           {centered ? by_set[k] : 0, by_set[v.kept + k]});
+    FinishOne(v, m, variance, eps, first_set + k, mean[k],
+              {centered ? by_set[k] : 0, by_set[v.kept + k]});
   }
 }
 
@@ -267,9 +268,10 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
   if (dx == nullptr) return;
   Fold(v, c, s.data(), by_set.data());
   Fold(v, c, t.data(), by_set.data() + v.kept);
+  const double share = 1 / static_cast<double>(v.count());
   Scratch<Real> shift(c.width), slope(c.width);
   EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
-    const Means means = MeansOf(kind, by_set[k], by_set[v.kept + k], v.count());
+    const Means means = MeansOf(kind, {by_set[k], by_set[v.kept + k]}, share);
     const double rstd = m.rstd[first_set + k], steep = means.hx * rstd * rstd;
     slope[j] = static_cast<Real>(steep);
     shift[j] = static_cast<Real>(means.h * rstd - static_cast<double>(factors.low[j]) * steep);
@@ -279,7 +281,7 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
     if (!factors.is_safe) {
       EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
         const std::int64_t i = at + j;
-        const Means means = MeansOf(kind, by_set[k], by_set[v.kept + k], v.count());
+        const Means means = MeansOf(kind, {by_set[k], by_set[v.kept + k]}, share);
         const double rstd = m.rstd[first_set + k];
         const double hat = (static_cast<double>(from[i]) - m.mean[first_set + k]) * rstd;
         to[i] = static_cast<Real>(

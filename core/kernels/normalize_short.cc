@@ -21,8 +21,8 @@ std::int64_t SetsTogether(const NormView& v) {
 
 // Calls use(set, plane, first element, position in γ and β) for each plane of sets begin … end.
 template <class F>
-HWY_INLINE void EachPlane(const NormView& v, const AffineView& a, const Segments& s,
-                          std::int64_t begin, std::int64_t end, F use) {
+HWY_INLINE void EachPlane(const AffineView& a, const Segments& s, std::int64_t begin,
+                          std::int64_t end, F use) {
   std::int64_t plane = begin * s.planes, at = plane * s.plane;
   const std::int64_t repeats = a.kept == 1 ? 0 : a.inner / s.plane;  // planes with one γ
   std::int64_t position = a.kept == 1 ? 0 : at / a.inner % a.kept;
@@ -69,8 +69,8 @@ HWY_INLINE void MapShort(F f, Real* y, std::int64_t n, std::int64_t beyond, cons
   for (std::int64_t i = 0; i < n; i += lanes) hn::StoreU(f(d, hn::LoadU(d, in + i)...), d, y + i);
 }
 
-void Forward(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
-             bool centered, const NormMoments& m, double* variance) {
+void ForwardShort(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                  bool centered, const NormMoments& m, double* variance) {
   const Segments parts = segments(v, a);
   const std::int64_t block = SetsTogether(v);
   parallel_for(v.sets(), grain(v.inner), [&](std::int64_t begin, std::int64_t end) HWY_ATTR {
@@ -97,23 +97,24 @@ void Forward(const Real* x, Real* y, const NormView& v, const AffineView& a, dou
       bool exact = true;
       std::int64_t k = 0;
       for (; k + LaneCount(d) <= n; k += LaneCount(d)) {
-        exact = FinishLanes(d, v, here, variance + first, eps, k, hn::Load(d, near + k),
-                            hn::Load(d, sum + k), hn::Load(d, squares + k)) &&
+        exact = Finish(d, v, here, variance + first, eps, k, hn::Load(d, near + k),
+                       hn::Load(d, sum + k), hn::Load(d, squares + k)) &&
                 exact;
       }
       for (; k < n; ++k) {
-        const hn::CappedTag<double, 1> one;
-        exact = FinishLanes(one, v, here, variance + first, eps, k, hn::Set(one, near[k]),
-                            hn::Set(one, sum[k]), hn::Set(one, squares[k])) &&
-                exact;
+        exact =
+            FinishOne(v, here, variance + first, eps, k, near[k], {sum[k], squares[k]}) && exact;
       }
       if (!exact) {
-        for (std::int64_t set = first; set < first + n; ++set)
-          TwoPasses(x + set * v.inner, v, m, variance, eps, centered, set);
+        for (std::int64_t set = first; set < first + n; ++set) {
+          WideMoments(x, v, eps, centered, m, variance, set, [&](auto use) {
+            use(0, Segment{set * v.inner, v.inner, set, 0});
+          });
+        }
       }
       Center c{};
       std::int64_t current = -1;
-      EachPlane(v, a, parts, first, first + n,
+      EachPlane(a, parts, first, first + n,
                 [&](std::int64_t set, std::int64_t, std::int64_t at, std::int64_t position)
                     HWY_ATTR {
                       if (set != current) c = CenterOf(m, set), current = set;
@@ -125,8 +126,7 @@ void Forward(const Real* x, Real* y, const NormView& v, const AffineView& a, dou
                       }
                       const double scale = c.wide_rstd * double(gamma);
                       const Real factor = static_cast<Real>(scale);
-                      const Real shift =
-                          static_cast<Real>(double(beta) - double(c.low) * scale);
+                      const Real shift = static_cast<Real>(double(beta) - double(c.low) * scale);
                       MapShort(
                           [=, high = c.high](auto e, auto u) HWY_ATTR {
                             return hn::MulAdd(hn::Sub(u, hn::Set(e, high)), hn::Set(e, factor),
@@ -138,8 +138,8 @@ void Forward(const Real* x, Real* y, const NormView& v, const AffineView& a, dou
   });
 }
 
-void Backward(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
-              const NormMoments& m, NormKind kind, Pair* sums) {
+void BackwardShort(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
+                   const NormMoments& m, NormKind kind, Pair* sums) {
   const Segments parts = segments(v, a);
   const std::int64_t block = SetsTogether(v);
   const double share = 1 / static_cast<double>(v.inner);
@@ -152,7 +152,7 @@ void Backward(const Real* g, const Real* x, Real* dx, const NormView& v, const A
         centers[set - first] = CenterOf(m, set);
         totals[set - first] = {0, 0};
       }
-      EachPlane(v, a, parts, first, last,
+      EachPlane(a, parts, first, last,
                 [&](std::int64_t set, std::int64_t plane, std::int64_t at, std::int64_t position)
                     HWY_ATTR {
                       const Center& c = centers[set - first];
@@ -164,8 +164,7 @@ void Backward(const Real* g, const Real* x, Real* dx, const NormView& v, const A
                                   w, hn::Sub(u, hn::Set(hn::DFromV<decltype(u)>(), high)), q);
                             },
                             parts.plane, stop - at - parts.plane, g + at, x + at);
-                        sums[plane] = {pair.a,
-                                       (pair.b - double(c.low) * pair.a) * c.wide_rstd};
+                        sums[plane] = {pair.a, (pair.b - double(c.low) * pair.a) * c.wide_rstd};
                       } else {
                         sums[plane] = RunGradient(g + at, x + at, nullptr, parts.plane, c, 0);
                       }
@@ -174,20 +173,20 @@ void Backward(const Real* g, const Real* x, Real* dx, const NormView& v, const A
                       total = {total.a + gamma * sums[plane].a, total.b + gamma * sums[plane].b};
                     });
       if (dx == nullptr) continue;
-      EachPlane(v, a, parts, first, last,
+      EachPlane(a, parts, first, last,
                 [&](std::int64_t set, std::int64_t, std::int64_t at, std::int64_t position)
                     HWY_ATTR {
                       const Center& c = centers[set - first];
-                      const Means means =
-                          MeansOf(kind, totals[set - first].a, totals[set - first].b, share);
+                      const Means means = MeansOf(kind, totals[set - first], share);
                       const Real gamma = a.gamma == nullptr ? 1 : a.gamma[position];
                       if (!c.is_safe) {
-                        WideGradient(g + at, x + at, dx + at, parts.plane, c, means,
-                                     double(gamma));
+                        const WideGradient wide{c, means, double(gamma)};
+                        MapWide([&](auto d, auto w, auto u) HWY_ATTR { return wide(d, w, u); },
+                                dx + at, parts.plane, g + at, x + at);
                         return;
                       }
-                      const Slope s(c, means, double(gamma));
-                      MapShort([=](auto d, auto w, auto u) HWY_ATTR { return s(d, w, u); },
+                      const Gradient gradient(c, means, double(gamma));
+                      MapShort([=](auto d, auto w, auto u) HWY_ATTR { return gradient(d, w, u); },
                                dx + at, parts.plane, stop - at - parts.plane, g + at, x + at);
                     });
     }
@@ -196,3 +195,20 @@ void Backward(const Real* g, const Real* x, Real* dx, const NormView& v, const A
 
 }  // namespace tapestry::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tapestry::kernels {
+
+HWY_EXPORT(ForwardShort);
+void norm_forward_short(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                        bool centered, const NormMoments& m, double* variance) {
+  HWY_DYNAMIC_DISPATCH(ForwardShort)(x, y, v, a, eps, centered, m, variance);
+}
+HWY_EXPORT(BackwardShort);
+void norm_backward_short(const Real* g, const Real* x, Real* dx, const NormView& v,
+                         const AffineView& a, const NormMoments& m, NormKind kind, Pair* sums) {
+  HWY_DYNAMIC_DISPATCH(BackwardShort)(g, x, dx, v, a, m, kind, sums);
+}
+
+}  // namespace tapestry::kernels
+#endif  // HWY_ONCE

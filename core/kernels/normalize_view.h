@@ -39,6 +39,11 @@ inline Segments segments(const NormView& v, const AffineView& a) {
   return s;
 }
 
+// Two sums that are taken together.
+struct Pair {
+  double a, b;
+};
+
 // What of the view, the scale and the statistics a segment sees.
 struct Segment {
   std::int64_t at, n, set, affine;  // first element, elements, set, position in γ and β
@@ -200,6 +205,24 @@ void norm_apply_columns(const Real* x, Real* y, const NormView& v, const AffineV
 void norm_backward_columns(const Real* g, const Real* x, Real* dx, const NormView& v,
                            const AffineView& a, const NormMoments& m, NormKind kind, Real* dgamma,
                            Real* dbeta);
+
+// Note [Short sets]
+// ~~~~~~~~~~~~~~~~~
+// Of sets of 16 numbers, say, roots, quotients and the way from one to the next take longer than
+// the numbers. So blocks of sets go through loops: sums of each set; statistics of all sets, side
+// by side in lanes; results, in whole vectors where these run into the set that comes next anyway.
+inline bool by_short_sets(const NormView& v, const AffineView& a) {
+  constexpr std::int64_t kPlane = 256;  // from 16×16 images on there is no difference
+  const Segments s = segments(v, a);
+  return v.outer == 1 && by_sets(v) && !s.is_row && s.plane <= kPlane;
+}
+
+// norm_forward and norm_backward for these, in normalize_short.cc; y must not be x. The latter
+// leaves the gradients of γ and β to the caller: `sums` receives Σ g and Σ g·x̂ of each segment.
+void norm_forward_short(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                        bool centered, const NormMoments& m, double* variance);
+void norm_backward_short(const Real* g, const Real* x, Real* dx, const NormView& v,
+                         const AffineView& a, const NormMoments& m, NormKind kind, Pair* sums);
 
 }  // namespace tapestry::kernels
 

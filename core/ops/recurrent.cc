@@ -64,7 +64,7 @@ class StepNorm {
   StepNorm(const Sizes& n, std::int64_t width)
       : n_(n), width_(width), moments_(2 * n.steps * n.samples) {}
 
-  // y = γ·x̂ + β of one step; y may be x.
+  // y = γ·x̂ + β of one step.
   void apply(std::int64_t step, const Real* x, const Real* gamma, const Real* beta, Real eps,
              Real* y) {
     Scratch<double> variance(n_.samples);

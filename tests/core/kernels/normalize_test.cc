@@ -102,6 +102,8 @@ TEST_CASE("every member of the family agrees with its twin") {
                                   {2, 2, 64},
                                   {3, 4, 67},
                                   {33, 6, 49},
+                                  {40, 6, 4},
+                                  {30, 8, 9},
                                   {64, 18, 1},
                                   {8, 40, 36}}) {
       for (const Case& member : family(n, c, s)) {
