@@ -95,17 +95,17 @@ void each_pixel(const Stencil& st, Visit visit) {
     const Pass& pass = st.passes[p];
     const TapGrid grid(pass);
     std::vector<Inside> columns;
-    for (std::int64_t j = pass.column0; j < pass.column1; ++j) {
+    for (std::int64_t j = 0; j < pass.columns; ++j) {
       columns.push_back(inside(grid.rows == 0 ? 0 : grid.columns, st.in_w, [&](std::int64_t t) {
         return j * st.in_step_w + tap_x(st, pass.taps[static_cast<std::size_t>(t)]);
       }));
     }
-    for (std::int64_t i = pass.row0; i < pass.row1; ++i) {
+    for (std::int64_t i = 0; i < pass.rows; ++i) {
       const Inside rows = inside(grid.rows, st.in_h, [&](std::int64_t t) {
         return i * st.in_step_h + tap_y(st, pass.taps[static_cast<std::size_t>(t * grid.columns)]);
       });
-      for (std::int64_t j = pass.column0; j < pass.column1; ++j) {
-        visit(p, i, j, rows, columns[static_cast<std::size_t>(j - pass.column0)]);
+      for (std::int64_t j = 0; j < pass.columns; ++j) {
+        visit(p, i, j, rows, columns[static_cast<std::size_t>(j)]);
       }
     }
   }
@@ -331,10 +331,9 @@ Operations operations(const Stencil& st) {
         across += (rows.last - rows.first) * (columns.last - columns.first) * st.in_channels + 12;
       });
   for (const Pass& pass : st.passes) {
-    const std::int64_t rows = pass.row1 - pass.row0, columns = pass.column1 - pass.column0;
     const std::int64_t slots =
-        std::min(rows * ceil_div(columns, lanes),
-                 ceil_div((rows - 1) * (st.columns + st.reach_w) + columns, lanes));
+        std::min(pass.rows * ceil_div(pass.columns, lanes),
+                 ceil_div((pass.rows - 1) * (st.columns + st.reach_w) + pass.columns, lanes));
     along += slots * (static_cast<std::int64_t>(pass.taps.size()) * st.in_channels + 8);
   }
   const Batch batch(st);

@@ -1,7 +1,6 @@
 #include "core/kernels/conv_stencil.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -11,6 +10,36 @@
 #include "core/parallel.h"
 
 namespace tapestry::kernels {
+
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Along one axis: which rows of g the rows of dx are made of.
+struct Axis {
+  Axis(std::int64_t kernel, std::int64_t step, std::int64_t border, std::int64_t dilation)
+      : stride(step), padding(border), apart(dilation) {
+    for (std::int64_t r = 0; r < stride; ++r) {
+      for (std::int64_t a = 0; a < kernel; ++a) {
+        if (!meets(r, a)) continue;
+        first = std::min(first, from(r, a));
+        last = std::max(last, from(r, a));
+      }
+    }
+  }
+  bool meets(std::int64_t r, std::int64_t a) const {
+    return (r + padding - a * apart) % stride == 0;
+  }
+  std::int64_t from(std::int64_t r, std::int64_t a) const {
+    return (r + padding - a * apart) / stride;
+  }
+
+  const std::int64_t stride, padding, apart;
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  std::int64_t last = std::numeric_limits<std::int64_t>::min();
+};
+
+}  // namespace
 
 Stencil forward_stencil(const ConvShape& s) {
   Stencil st;
@@ -30,7 +59,7 @@ Stencil forward_stencil(const ConvShape& s) {
   st.weight_channel = s.kernel_h * s.kernel_w;
   st.weight_row = st.in_channels * st.weight_channel;
 
-  Pass pass{{}, 0, st.rows, 0, st.columns, 0, 0};
+  Pass pass{{}, st.rows, st.columns, 0, 0};
   for (std::int64_t a = 0; a < s.kernel_h; ++a) {
     for (std::int64_t b = 0; b < s.kernel_w; ++b) {
       const std::int64_t y = a * s.dilation_h, x = b * s.dilation_w;
@@ -60,37 +89,26 @@ Stencil input_grad_stencil(const ConvShape& s) {
   st.in_step_h = st.in_step_w = 1;
   st.out_step_h = s.stride_h;
   st.out_step_w = s.stride_w;
-  st.reach_h = (s.kernel_h - 1) * s.dilation_h / s.stride_h;
-  st.reach_w = (s.kernel_w - 1) * s.dilation_w / s.stride_w;
   st.weight_row = s.kernel_h * s.kernel_w;
   st.weight_channel = st.out_channels * st.weight_row;
 
-  // Row y of dx, padding included (y = row + padding), is q · stride + r. Tap a reaches it from row
-  // q − t of g, where a · dilation = t · stride + r. The grid holds all q that some row of dx has.
-  const std::int64_t q0 = s.padding_h / s.stride_h,
-                     q1 = (s.height - 1 + s.padding_h) / s.stride_h + 1;
-  const std::int64_t p0 = s.padding_w / s.stride_w,
-                     p1 = (s.width - 1 + s.padding_w) / s.stride_w + 1;
-  st.rows = q1 - q0;
-  st.columns = p1 - p0;
-  st.planes = {{q0 - st.reach_h, p0 - st.reach_w}};
-  const auto ceil_div = [](std::int64_t a, std::int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; };
-  for (std::int64_t r = 0; r < s.stride_h; ++r) {
-    for (std::int64_t c = 0; c < s.stride_w; ++c) {
-      Pass pass;
-      pass.offset_h = q0 * s.stride_h + r - s.padding_h;
-      pass.offset_w = p0 * s.stride_w + c - s.padding_w;
-      pass.row0 = ceil_div(-pass.offset_h, s.stride_h);
-      pass.row1 = std::min(st.rows, ceil_div(s.height - pass.offset_h, s.stride_h));
-      pass.column0 = ceil_div(-pass.offset_w, s.stride_w);
-      pass.column1 = std::min(st.columns, ceil_div(s.width - pass.offset_w, s.stride_w));
-      if (pass.row0 >= pass.row1 || pass.column0 >= pass.column1) continue;
+  // Row y of dx is q · stride + r. Tap a reaches it from row q + t of g, where t · stride = r +
+  // padding − a · dilation, if there is such a t.
+  const Axis h(s.kernel_h, s.stride_h, s.padding_h, s.dilation_h),
+      w(s.kernel_w, s.stride_w, s.padding_w, s.dilation_w);
+  st.rows = ceil_div(s.height, s.stride_h);
+  st.columns = ceil_div(s.width, s.stride_w);
+  st.reach_h = h.last - h.first;
+  st.reach_w = w.last - w.first;
+  st.planes = {{h.first, w.first}};
+  for (std::int64_t r = 0; r < std::min(s.stride_h, s.height); ++r) {
+    for (std::int64_t c = 0; c < std::min(s.stride_w, s.width); ++c) {
+      Pass pass{{}, ceil_div(s.height - r, s.stride_h), ceil_div(s.width - c, s.stride_w), r, c};
       for (std::int64_t a = 0; a < s.kernel_h; ++a) {
         for (std::int64_t b = 0; b < s.kernel_w; ++b) {
-          const std::int64_t y = a * s.dilation_h, x = b * s.dilation_w;
-          if (y % s.stride_h != r || x % s.stride_w != c) continue;
+          if (!h.meets(r, a) || !w.meets(c, b)) continue;
           pass.taps.push_back(
-              {0, st.reach_h - y / s.stride_h, st.reach_w - x / s.stride_w, a * s.kernel_w + b, b});
+              {0, h.from(r, a) - h.first, w.from(c, b) - w.first, a * s.kernel_w + b, b});
         }
       }
       st.passes.push_back(std::move(pass));
@@ -99,48 +117,54 @@ Stencil input_grad_stencil(const ConvShape& s) {
   return st;
 }
 
-std::optional<std::vector<Filter>> filters(const Stencil& st, const Pass& pass, std::int64_t r) {
+std::vector<Filter> filters(const Stencil& st, std::size_t first_pass, std::size_t last_pass,
+                            std::int64_t r) {
   std::vector<Filter> result;
-  for (std::int64_t plane = 0; plane < static_cast<std::int64_t>(st.planes.size()); ++plane) {
-    Filter filter{plane,
-                  std::numeric_limits<std::int64_t>::max(),
-                  std::numeric_limits<std::int64_t>::max(),
-                  {}};
-    std::int64_t count = 0;
-    for (const Tap& tap : pass.taps) {
-      if (tap.plane != plane) continue;
-      filter.dy = std::min(filter.dy, tap.dy);
-      filter.dx = std::min(filter.dx, tap.dx);
-      ++count;
-    }
-    if (count == 0) continue;
-    if (count != r * r) return std::nullopt;
-    filter.weight.assign(static_cast<std::size_t>(r * r), -1);
-    for (const Tap& tap : pass.taps) {
-      if (tap.plane != plane) continue;
-      const std::int64_t i = tap.dy - filter.dy, j = tap.dx - filter.dx;
-      if (i >= r || j >= r) return std::nullopt;
-      filter.weight[static_cast<std::size_t>(i * r + j)] = tap.weight;
-    }
-    if (std::count(filter.weight.begin(), filter.weight.end(), -1) != 0) return std::nullopt;
-    result.push_back(std::move(filter));
+  for (std::size_t plane = 0; plane < st.planes.size(); ++plane) {
+    const auto each_tap = [&](auto visit) {
+      for (std::size_t p = first_pass; p < last_pass; ++p) {
+        for (const Tap& tap : st.passes[p].taps) {
+          if (tap.plane == static_cast<std::int64_t>(plane)) visit(p - first_pass, tap);
+        }
+      }
+    };
+    std::int64_t dy = std::numeric_limits<std::int64_t>::max(), dx = dy;
+    each_tap([&](std::size_t, const Tap& tap) {
+      dy = std::min(dy, tap.dy);
+      dx = std::min(dx, tap.dx);
+    });
+    const auto first = static_cast<std::ptrdiff_t>(result.size());
+    each_tap([&](std::size_t p, const Tap& tap) {
+      const std::int64_t i = (tap.dy - dy) % r, j = (tap.dx - dx) % r;
+      auto filter = std::find_if(result.begin() + first, result.end(), [&](const Filter& f) {
+        return f.dy == tap.dy - i && f.dx == tap.dx - j;
+      });
+      if (filter == result.end()) {
+        const std::vector<std::int64_t> none(static_cast<std::size_t>(r * r), -1);
+        filter = result.insert(
+            filter, {tap.plane, tap.dy - i, tap.dx - j, std::vector(last_pass - first_pass, none)});
+      }
+      filter->weight[p][static_cast<std::size_t>(i * r + j)] = tap.weight;
+    });
   }
   return result;
 }
 
 namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // What a tile reads for one block of channels should stay in a 32 KB first-level cache while all
 // rows of the result use it.
 constexpr std::int64_t kTileBytes = 24 << 10;
 // Packed planes of one unit of work: with weights and results, in a 512 KB second-level cache.
 constexpr std::int64_t kPlaneBytes = 192 << 10;
+// Results of one unit that are not yet in their place: most of a second-level cache.
+constexpr std::int64_t kAsideBytes = 384 << 10;
 // Weights used in turn by one tile of pixels after the other, as in Note [Blocking] of gemm.cc.
 constexpr std::int64_t kPanelBytes = 192 << 10;
 // Multiply-adds in a chunk of work: 10 µs, several times the cost of waking a thread.
 constexpr std::int64_t kChunkWork = 500'000;
+// Packing a weight costs as much as using it for about 50 pixels.
+constexpr std::int64_t kFewPixels = 1024;
 constexpr std::int64_t kLine = 64 / sizeof(Real);  // numbers in a cache line
 
 /// Everything about a stencil that does not depend on the numbers: which rows make a unit, which
@@ -156,12 +180,13 @@ class Plan {
     choose_layout();
     choose_bands();
     place_slots();
+    choose_weights();
   }
 
   void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
     const std::int64_t weights = st_.out_channels * st_.in_channels * st_.all_taps();  // per group
-    Scratch<Real> packed_weight(std::max<std::int64_t>(weights * st_.groups, 1));
-    pack_weights(weight, weights, packed_weight.data());
+    Scratch<Real> packed_weight(as_they_lie_ ? 1 : std::max<std::int64_t>(weights * st_.groups, 1));
+    if (!as_they_lie_) pack_weights(weight, weights, packed_weight.data());
 
     const std::int64_t units = st_.images * st_.groups * bands_;
     const std::int64_t work = std::max<std::int64_t>(weights * band_rows_ * st_.columns, 1);
@@ -177,7 +202,8 @@ class Plan {
                                plane = unit / parts / bands_;
             const std::int64_t group = plane % st_.groups;
             run_unit({source + plane * st_.in_channels * st_.in_h * st_.in_w,
-                      packed_weight.data() + group * weights,
+                      as_they_lie_ ? weight + group * st_.group_weights()
+                                   : packed_weight.data() + group * weights,
                       bias == nullptr ? nullptr : bias + group * st_.out_channels,
                       result + plane * st_.out_channels * st_.out_h * st_.out_w, planes.data(),
                       band, cut_.count * part / parts, cut_.count * (part + 1) / parts});
@@ -217,6 +243,19 @@ class Plan {
         std::max<std::int64_t>(ceil_div(st_.in_channels, std::max<std::int64_t>(blocks, 1)), 1);
   }
 
+  // Weights need not be packed where those of a row follow each other, or those of a column. That
+  // makes tiles somewhat slower, so it pays where each weight is used for few pixels.
+  void choose_weights() {
+    bool row = st_.passes.size() == 1 && st_.weight_row >= st_.weight_channel,
+         column = st_.weight_row == 1;
+    for (const Pass& pass : st_.passes) {
+      for (std::size_t t = 0; t < pass.taps.size(); ++t)
+        row = row && pass.taps[t].weight == static_cast<std::int64_t>(t);
+    }
+    row = row && static_cast<std::int64_t>(st_.passes.front().taps.size()) == st_.weight_channel;
+    as_they_lie_ = (row || column) && st_.images * st_.rows * st_.columns <= kFewPixels;
+  }
+
   void choose_layout() {
     width_ = st_.columns + st_.reach_w;
     const Plane& first = st_.planes.front();
@@ -225,10 +264,15 @@ class Plan {
     const std::int64_t lines = st_.in_h * st_.in_w / kLine;
     const std::int64_t sets =
         64 / std::gcd<std::int64_t, std::int64_t>(std::max<std::int64_t>(lines, 1), 64);
-    dealt_ = st_.out_step_w == 2;
-    direct_ = !dealt_ && st_.planes.size() == 1 && st_.in_step_h == 1 && st_.in_step_w == 1 &&
+    // Whole vectors may go to their place at once: along rows without a rest, or along a plane that
+    // has no padding.
+    aside_ = st_.out_step_w > 1;
+    for (const Pass& pass : st_.passes)
+      aside_ = aside_ || (by_row(pass) ? pass.columns % tile_.lanes != 0
+                                       : width_ != st_.out_w || st_.out_step_h > 1);
+    direct_ = st_.planes.size() == 1 && st_.in_step_h == 1 && st_.in_step_w == 1 &&
               first.row0 == 0 && first.column0 == 0 && width_ == st_.in_w &&
-              st_.rows + st_.reach_h == st_.in_h &&
+              st_.rows + st_.reach_h == st_.in_h && st_.out_step_w == 1 &&
               (st_.rows - 1) * width_ + st_.columns >= tile_.lanes && 4 * sets >= channels_ &&
               channels_ * st_.in_h * st_.in_w < (std::int64_t{1} << 31);
   }
@@ -244,6 +288,14 @@ class Plan {
     // Enough units for every thread to be busy to the end.
     const std::int64_t wanted = ceil_div(32, st_.images * st_.groups);
     band_rows_ = std::min(band_rows_, std::max<std::int64_t>(ceil_div(st_.rows, wanted), 4));
+    if (aside_) {
+      std::int64_t row = 0;  // numbers of all output channels
+      for (const Pass& pass : st_.passes) row += area_pitch(pass) * st_.out_channels;
+      band_rows_ = std::min(
+          band_rows_,
+          std::max<std::int64_t>(kAsideBytes / (row * static_cast<std::int64_t>(sizeof(Real))),
+                                 std::max<std::int64_t>(st_.reach_h, 2)));
+    }
     bands_ = ceil_div(st_.rows, std::min(band_rows_, st_.rows));
     band_rows_ = ceil_div(st_.rows, bands_);
     bands_ = ceil_div(st_.rows, band_rows_);
@@ -253,16 +305,17 @@ class Plan {
     plane_block_ = channels_ * planes * pitch_;
   }
 
+  // Vectors may run along rows (and be cut at the end of each), or along the whole plane (and
+  // compute the padding between rows too, to no use). Whichever needs fewer.
   bool by_row(const Pass& pass) const {
-    const std::int64_t rows = pass.row1 - pass.row0, columns = pass.column1 - pass.column0;
-    return rows * ceil_div(columns, tile_.lanes) <=
-           ceil_div((rows - 1) * width_ + columns, tile_.lanes);
+    return pass.rows * ceil_div(pass.columns, tile_.lanes) <=
+           ceil_div((pass.rows - 1) * width_ + pass.columns, tile_.lanes);
   }
 
-  // Where results of stride 2 are kept until both halves of a row are there: an area for each pass,
-  // in which vectors that run along rows may write beyond the end.
+  // Where the results of a pass are kept aside: vectors that run along rows may write beyond the
+  // end.
   std::int64_t area_pitch(const Pass& pass) const {
-    return width_ + (by_row(pass) ? tile_.lanes : 0);
+    return by_row(pass) ? ceil_div(pass.columns, tile_.lanes) * tile_.lanes : width_;
   }
   std::int64_t area_begin(std::size_t p) const {
     std::int64_t at = 0;
@@ -270,76 +323,44 @@ class Plan {
     return at;
   }
 
-  // Vectors may run along rows (and be cut at the end of each), or along the whole plane (and
-  // compute the padding between rows too, to no use). Whichever needs fewer.
   void place_slots() {
     const std::int64_t lanes = tile_.lanes;
-    std::int64_t count = 0;
     slot_begin_.reserve(static_cast<std::size_t>(bands_) * st_.passes.size() + 1);
     for (std::int64_t band = 0; band < bands_; ++band) {
-      for (const Pass& pass : st_.passes) {
-        slot_begin_.push_back(count);
-        const std::int64_t row0 = std::max(pass.row0, band * band_rows_);
-        const std::int64_t row1 = std::min(pass.row1, (band + 1) * band_rows_);
-        if (row0 >= row1) continue;
-        if (by_row(pass)) {
-          for (std::int64_t row = row0; row < row1; ++row) {
-            for (std::int64_t at = pass.column0; at < pass.column1; at += lanes) {
-              place(pass, band, row * width_ + at,
-                    row * width_ + std::min(at + lanes, pass.column1));
-            }
+      for (std::size_t p = 0; p < st_.passes.size(); ++p) {
+        const Pass& pass = st_.passes[p];
+        slot_begin_.push_back(static_cast<std::int64_t>(slots_.size()));
+        const std::int64_t row0 = band * band_rows_, rows = std::min(pass.rows - row0, band_rows_);
+        if (rows <= 0) continue;
+        const bool along_row = by_row(pass);
+        const std::int64_t runs = along_row ? rows : 1;
+        const std::int64_t run = along_row ? pass.columns : (rows - 1) * width_ + pass.columns;
+        const std::int64_t begin =
+            aside_ ? area_begin(p)
+                   : (row0 * st_.out_step_h + pass.offset_h) * st_.out_w + pass.offset_w;
+        const std::int64_t step = aside_ ? area_pitch(pass) : st_.out_step_h * st_.out_w;
+        // The tensor itself must not be read beyond its last pixel.
+        const std::int64_t last_in =
+            direct_ ? (st_.rows - 1 - row0) * width_ + st_.columns - lanes : run + rows * width_;
+        for (std::int64_t i = 0; i < runs; ++i) {
+          for (std::int64_t at = 0; at < run; at += lanes) {
+            const std::int64_t in = i * width_ + at, back = std::max<std::int64_t>(in - last_in, 0);
+            slots_.push_back({in - back, begin + i * step + at, nullptr});
+            if (back > 0 || (!aside_ && run - at < lanes)) mask(back, back + run - at);
           }
-        } else {
-          const std::int64_t begin = row0 * width_ + pass.column0;
-          const std::int64_t end = (row1 - 1) * width_ + pass.column1;
-          for (std::int64_t at = begin; at < end; at += lanes)
-            place(pass, band, at, std::min(at + lanes, end));
         }
-        count = static_cast<std::int64_t>(slots_.size());
       }
     }
-    slot_begin_.push_back(count);
-    for (std::size_t i = 0; i < slots_.size(); ++i) {
-      if (table_of_[i] >= 0) slots_[i].lanes = lane_tables_.data() + table_of_[i];
-    }
+    slot_begin_.push_back(static_cast<std::int64_t>(slots_.size()));
+    for (std::size_t i = 0; i < masked_.size(); ++i)
+      slots_[masked_[i]].lanes = masks_.data() + i * static_cast<std::size_t>(tile_.lanes);
   }
 
-  // A slot for the pixels [begin, end) of the plane, at most one vector.
-  void place(const Pass& pass, std::int64_t band, std::int64_t begin, std::int64_t end) {
-    const std::int64_t lanes = tile_.lanes;
-    if (dealt_) {
-      const std::int64_t start = begin - band * band_rows_ * width_;
-      const auto p = static_cast<std::size_t>(&pass - st_.passes.data());
-      slots_.push_back(
-          {start, area_begin(p) + start / width_ * area_pitch(pass) + start % width_, nullptr});
-      table_of_.push_back(-1);
-      return;
-    }
-    std::int64_t in = begin;
-    // The tensor itself must not be read beyond its last pixel.
-    if (direct_) in = std::min(in, (st_.rows - 1) * width_ + st_.columns - lanes);
-    const auto out = [&](std::int64_t at) {
-      return (at / width_ * st_.out_step_h + pass.offset_h) * st_.out_w +
-             at % width_ * st_.out_step_w + pass.offset_w;
-    };
-    const auto valid = [&](std::int64_t at) {
-      return at >= begin && at < end && at % width_ >= pass.column0 && at % width_ < pass.column1;
-    };
-    std::int64_t first = in, last = in;  // the first and last pixel that is part of the result
-    while (first < in + lanes && !valid(first)) ++first;
-    if (first == in + lanes) return;
-    for (std::int64_t at = first; at < in + lanes; ++at) last = valid(at) ? at : last;
-    const bool whole = first == in && last - first == lanes - 1 && last / width_ == first / width_;
-    slots_.push_back({in - band * band_rows_ * width_, out(first), nullptr});
-    if (whole && (st_.out_step_w == 1 || whole_table_ >= 0)) {
-      table_of_.push_back(st_.out_step_w == 1 ? -1 : whole_table_);
-      return;
-    }
-    table_of_.push_back(static_cast<std::int64_t>(lane_tables_.size()));
-    if (whole) whole_table_ = table_of_.back();
-    for (std::int64_t at = in; at < in + lanes; ++at) {
-      lane_tables_.push_back(valid(at) ? static_cast<std::int32_t>(out(at) - out(first)) : -1);
-    }
+  // Of the last slot only lanes [begin, end) count.
+  void mask(std::int64_t begin, std::int64_t end) {
+    masked_.push_back(slots_.size() - 1);
+    for (std::int64_t l = 0; l < tile_.lanes; ++l)
+      masks_.push_back(l >= begin && l < end ? static_cast<std::int32_t>(l - begin) : -1);
   }
 
   // For each group, pass and block of channels, the panels of its weights.
@@ -393,8 +414,8 @@ class Plan {
     const auto planes = static_cast<std::int64_t>(st_.planes.size());
     const std::int64_t row0 = unit.band * band_rows_;
     const std::int64_t first_row = cut_.begin(unit.first_panel);
-    const std::int64_t area = dealt_ ? area_begin(st_.passes.size()) : 0;
-    Scratch<Real> halves((cut_.begin(unit.last_panel) - first_row) * area + 1);
+    const std::int64_t area = aside_ ? spread(area_begin(st_.passes.size())) : 0;
+    Scratch<Real> aside((cut_.begin(unit.last_panel) - first_row) * area + 1);
     for (std::int64_t c0 = 0; c0 == 0 || c0 < st_.in_channels; c0 += channels_) {
       const std::int64_t channels = std::min(channels_, st_.in_channels - c0);
       if (!direct_)
@@ -406,8 +427,14 @@ class Plan {
         TileJob job;
         job.rows = st_.out_channels;
         job.depth = channels * taps;
-        job.a =
-            unit.weight + weight_begin(static_cast<std::int64_t>(p)) + st_.out_channels * c0 * taps;
+        if (as_they_lie_) {
+          job.a = unit.weight + c0 * st_.weight_channel + (taps == 0 ? 0 : pass.taps[0].weight);
+          (st_.weight_row == 1 ? job.a_step : job.a_stride) =
+              std::max(st_.weight_row, st_.weight_channel);
+        } else {
+          job.a = unit.weight + weight_begin(static_cast<std::int64_t>(p)) +
+                  st_.out_channels * c0 * taps;
+        }
         job.b = direct_ ? unit.source + c0 * pitch_ + row0 * width_ : unit.planes;
         job.slots = slots_.data() + slot_begin_[index];
         job.slot_count = slot_begin_[index + 1] - slot_begin_[index];
@@ -421,8 +448,8 @@ class Plan {
           }
         }
         job.offsets = offsets.data();
-        job.c = dealt_ ? halves.data() - first_row * area : unit.result;
-        job.c_stride = dealt_ ? area : st_.out_h * st_.out_w;
+        job.c = aside_ ? aside.data() - first_row * area : unit.result;
+        job.c_stride = aside_ ? area : st_.out_h * st_.out_w;
         job.accumulate = c0 > 0;
         job.row_bias = unit.bias;
         const std::int64_t bytes =
@@ -436,43 +463,32 @@ class Plan {
         }
       }
     }
-    for (std::int64_t o = first_row; dealt_ && o < cut_.begin(unit.last_panel); ++o) {
-      join_halves(unit.band, halves.data() + (o - first_row) * area,
-                  unit.result + o * st_.out_h * st_.out_w);
+    for (std::int64_t o = first_row; aside_ && o < cut_.begin(unit.last_panel); ++o) {
+      put_in_place(unit.band, aside.data() + (o - first_row) * area,
+                   unit.result + o * st_.out_h * st_.out_w);
     }
   }
 
-  void join_halves(std::int64_t band, const Real* halves, Real* result) const {
+  void put_in_place(std::int64_t band, const Real* aside, Real* result) const {
     for (std::size_t p = 0; p < st_.passes.size(); ++p) {
-      const Pass& even = st_.passes[p];
-      // The pass with the columns between this one's; there is none for results of one column.
-      const auto other = std::find_if(st_.passes.begin(), st_.passes.end(), [&](const Pass& pass) {
-        return pass.offset_h == even.offset_h && pass.offset_w == even.offset_w + 1;
-      });
-      const bool alone = other == st_.passes.end();
-      const bool is_other =
-          std::any_of(st_.passes.begin(), st_.passes.end(), [&](const Pass& pass) {
-            return pass.offset_h == even.offset_h && pass.offset_w + 1 == even.offset_w;
-          });
-      if (is_other) continue;
-      const Pass& odd = alone ? even : *other;
-      const Real* even_area = halves + area_begin(p);
-      const Real* odd_area =
-          halves + area_begin(static_cast<std::size_t>(&odd - st_.passes.data()));
-      const std::int64_t row1 = std::min(even.row1, (band + 1) * band_rows_);
-      for (std::int64_t row = std::max(even.row0, band * band_rows_); row < row1; ++row) {
-        const Real* even_row = even_area + (row - band * band_rows_) * area_pitch(even);
-        const Real* odd_row = odd_area + (row - band * band_rows_) * area_pitch(odd);
-        Real* to = result + (row * st_.out_step_h + even.offset_h) * st_.out_w + even.offset_w;
-        const std::int64_t first = alone ? even.column1 : std::max(even.column0, odd.column0);
-        const std::int64_t last = alone ? even.column1 : std::min(even.column1, odd.column1);
-        for (std::int64_t j = even.column0; j < std::min(first, even.column1); ++j)
-          to[2 * j] = even_row[j];
-        for (std::int64_t j = odd.column0; !alone && j < first; ++j) to[2 * j + 1] = odd_row[j];
-        interleave(even_row + first, odd_row + first, last - first, to + 2 * first);
-        for (std::int64_t j = last; j < even.column1; ++j) to[2 * j] = even_row[j];
-        for (std::int64_t j = last; !alone && j < odd.column1; ++j) to[2 * j + 1] = odd_row[j];
+      const Pass& pass = st_.passes[p];
+      // With stride 2, the pass with the columns between follows; there is none for one column.
+      const bool joined = st_.out_step_w == 2 && p + 1 < st_.passes.size() &&
+                          st_.passes[p + 1].offset_h == pass.offset_h;
+      const Real* from = aside + area_begin(p);
+      const Real* between = joined ? aside + area_begin(p + 1) : nullptr;
+      const std::int64_t row0 = band * band_rows_, row1 = std::min(pass.rows, row0 + band_rows_);
+      for (std::int64_t row = row0; row < row1; ++row, from += area_pitch(pass)) {
+        Real* to = result + (row * st_.out_step_h + pass.offset_h) * st_.out_w + pass.offset_w;
+        std::int64_t done = 0;
+        if (joined) {
+          done = st_.passes[p + 1].columns;
+          interleave(from, between, done, to);
+          between += area_pitch(st_.passes[p + 1]);
+        }
+        put(from + done, pass.columns - done, st_.out_step_w, to + done * st_.out_step_w);
       }
+      if (joined) ++p;
     }
   }
 
@@ -495,14 +511,14 @@ class Plan {
   const std::int64_t vectors_;
   std::int64_t channels_ = 1;  // in a block
   std::int64_t width_ = 0, plane_rows_ = 0, pitch_ = 0, plane_block_ = 0;
-  bool direct_ = false;  // the tensor itself serves as the plane
-  bool dealt_ = false;   // the result's even and odd columns are computed apart
+  bool direct_ = false;       // the tensor itself serves as the plane
+  bool as_they_lie_ = false;  // weights are not packed
+  bool aside_ = false;        // results are put in their place at the end of a unit
   std::int64_t bands_ = 1, band_rows_ = 1;
   std::vector<Slot> slots_;  // of band 0 pass 0, band 0 pass 1, …
   std::vector<std::int64_t> slot_begin_;
-  std::vector<std::int64_t> table_of_;  // of a slot in lane_tables_, or -1
-  std::vector<std::int32_t> lane_tables_;
-  std::int64_t whole_table_ = -1;
+  std::vector<std::size_t> masked_;  // slots of which not all lanes count
+  std::vector<std::int32_t> masks_;
 };
 
 }  // namespace

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "core/kernels/conv.h"
@@ -37,12 +36,11 @@ struct Tap {
   std::int64_t column;  // of the kernel
 };
 
-/// The pixels of the result that use the same taps: those in rows [row0, row1) × columns [column0,
-/// column1) of the stencil's grid, which go to (row · step_h + offset_h, column · step_w +
-/// offset_w) of the result.
+/// The pixels of the result that use the same taps: `rows` × `columns` of the stencil's grid, which
+/// go to (row · step_h + offset_h, column · step_w + offset_w) of the result.
 struct Pass {
   std::vector<Tap> taps;
-  std::int64_t row0, row1, column0, column1;
+  std::int64_t rows, columns;
   std::int64_t offset_h, offset_w;
 };
 
@@ -58,7 +56,7 @@ struct Stencil {
   std::int64_t out_channels, out_h, out_w;  // of the result, channels per group
   std::int64_t in_step_h, in_step_w;        // source pixels per packed pixel
   std::int64_t out_step_h, out_step_w;      // result pixels per grid pixel
-  std::int64_t rows, columns;               // the grid
+  std::int64_t rows, columns;               // the grid: those of the first pass
   std::int64_t reach_h, reach_w;            // largest dy, dx
   std::vector<Plane> planes;
   std::vector<Pass> passes;
@@ -76,14 +74,15 @@ struct Stencil {
 Stencil forward_stencil(const ConvShape& shape);
 Stencil input_grad_stencil(const ConvShape& shape);
 
-/// The r × r taps that a pass has in one plane: weight[i · r + j] is that of tap (dy + i, dx + j).
+/// A window of r × r taps in one plane, the same for some passes: weight[p][i · r + j] is that of
+/// tap (dy + i, dx + j) in the p-th of them, or −1 where it has none.
 struct Filter {
   std::int64_t plane, dy, dx;
-  std::vector<std::int64_t> weight;
+  std::vector<std::vector<std::int64_t>> weight;
 };
-/// The filters of a pass, one for each plane that it uses, if all are r × r without gaps.
-std::optional<std::vector<Filter>> filters(const Stencil& stencil, const Pass& pass,
-                                           std::int64_t r);
+/// Filters that together hold each tap of each of the passes once.
+std::vector<Filter> filters(const Stencil& stencil, std::size_t first_pass, std::size_t last_pass,
+                            std::int64_t r);
 
 /// result = stencil applied to source with `weight`, plus bias (one number per output channel, or
 /// null).

@@ -360,6 +360,22 @@ void Interleave(const Real* even, const Real* odd, std::int64_t count, Real* to)
   }
 }
 
+void Put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
+  const D d;
+  std::int64_t i = 0;
+  if (step == 1) {
+    for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+  } else if (step == 2) {
+    // < : the last number written lies between two of ours.
+    for (; i + kLanes < count; i += kLanes) {
+      V even, odd;
+      hn::LoadInterleaved2(d, to + 2 * i, even, odd);
+      hn::StoreInterleaved2(hn::LoadU(d, from + i), odd, d, to + 2 * i);
+    }
+  }
+  for (; i < count; ++i) to[i * step] = from[i];
+}
+
 void DealPlanes(const Deal& job, const Real* image, Real* line, Real* planes) {
   const D d;
   for (std::int64_t i = 0; i < job.rows; ++i) {
@@ -450,6 +466,7 @@ HWY_EXPORT(WeightGradient);
 HWY_EXPORT(OutputRow);
 HWY_EXPORT(CopyWindow);
 HWY_EXPORT(Interleave);
+HWY_EXPORT(Put);
 HWY_EXPORT(DealPlanes);
 
 SchemeSize scheme_size(Scheme scheme) {
@@ -499,6 +516,9 @@ void copy_window(const Window& window, const Real* image, Real* to) {
 }
 void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to) {
   HWY_DYNAMIC_DISPATCH(Interleave)(even, odd, count, to);
+}
+void put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
+  HWY_DYNAMIC_DISPATCH(Put)(from, count, step, to);
 }
 void deal(const Deal& job, const Real* image, Real* line, Real* planes) {
   HWY_DYNAMIC_DISPATCH(DealPlanes)(job, image, line, planes);

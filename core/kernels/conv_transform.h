@@ -102,6 +102,9 @@ void copy_window(const Window& window, const Real* image, Real* to);
 /// to[2 · i] = even[i], to[2 · i + 1] = odd[i] for i < count.
 void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to);
 
+/// to[i · step] = from[i] for i < count; what lies between stays.
+void put(const Real* from, std::int64_t count, std::int64_t step, Real* to);
+
 /// How the rows and columns of an image are dealt out over m × m planes by their remainder mod m:
 /// plane (p, q) holds at (i, j) pixel (y0 + (i · m + p) · step_h, x0 + (j · m + q) · step_w), or 0
 /// outside the image.

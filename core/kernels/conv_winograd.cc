@@ -27,62 +27,56 @@ constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
 /// Vectors of tiles: along the rows of tiles of one image, or one image in each lane.
 enum class Lanes { kTiles, kImages };
 
+/// Passes [first_pass, last_pass) of a stencil, which share the transformed input.
 class Winograd {
  public:
-  Winograd(const Stencil& st, Scheme scheme, Lanes lanes_are)
+  Winograd(const Stencil& st, std::size_t first_pass, std::size_t last_pass, Scheme scheme,
+           Lanes lanes_are)
       : st_(st),
+        first_pass_(first_pass),
         scheme_(scheme),
         size_(scheme_size(scheme)),
         lanes_are_(lanes_are),
         tile_(tile_shape()),
-        cut_(st.out_channels, tile_.max_rows),
+        passes_(static_cast<std::int64_t>(last_pass - first_pass)),
+        outputs_(passes_ * st.out_channels),
+        cut_(outputs_, tile_.max_rows),
         vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
         columns_(vectors_ * tile_.lanes),
         products_(size_.n * size_.n),
-        blocks_(lanes_are == Lanes::kTiles ? st.images : ceil_div(st.images, tile_.lanes)) {
-    for (const Pass& pass : st.passes) {
-      auto found = filters(st, pass, size_.r);
-      if (!found || found->empty()) return;
-      filters_.push_back(std::move(*found));
+        blocks_(lanes_are == Lanes::kTiles ? st.images : ceil_div(st.images, tile_.lanes)),
+        filters_(filters(st, first_pass, last_pass, size_.r)),
+        depth_(st.in_channels * static_cast<std::int64_t>(filters_.size())),
+        // Room for whole vectors of the last filter's channels.
+        row_(depth_ - st.in_channels + ceil_div(st.in_channels, tile_.lanes) * tile_.lanes),
+        weight_stride_(spread(outputs_ * row_)) {
+    for (std::size_t p = first_pass; p < last_pass; ++p) {
+      tile_rows_ = std::max(tile_rows_, ceil_div(st.passes[p].rows, size_.m));
+      tile_columns_ = std::max(tile_columns_, ceil_div(st.passes[p].columns, size_.m));
     }
-    depth_ = st.in_channels * static_cast<std::int64_t>(filters_.front().size());
-    for (const auto& filter : filters_) {
-      if (static_cast<std::int64_t>(filter.size()) * st.in_channels != depth_) return;
-    }
-    possible_ = depth_ > 0;
-    // Room for whole vectors of the last filter's channels.
-    row_ = depth_ - st_.in_channels + ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
-    weight_stride_ = spread(st.out_channels * row_);
+    // In the flat order of tiles, each row is followed by one that is not part of the result: the
+    // last tile's right border.
+    pitch_ = tile_columns_ + (lanes_are == Lanes::kTiles ? 1 : 0);
   }
 
-  /// Expected time in cycles, infinite when the scheme does not apply.
+  /// Expected time in cycles.
   double cost() const {
-    if (!possible_) return std::numeric_limits<double>::infinity();
-    double slots = 0;
-    for (const Pass& pass : st_.passes)
-      slots += static_cast<double>(slots_of(pass) * blocks_ * st_.groups);
-    const auto depth = static_cast<double>(depth_), rows = static_cast<double>(st_.out_channels);
-    const auto products = static_cast<double>(products_);
-    return slots * products * (depth * rows * kProductCost + (depth + rows) * kTransformCost) +
-           static_cast<double>(st_.groups * static_cast<std::int64_t>(st_.passes.size())) * depth *
-               rows * products * kWeightCost;
+    const auto slots = static_cast<double>(block_slots() * blocks_);
+    const auto depth = static_cast<double>(depth_), rows = static_cast<double>(outputs_);
+    return static_cast<double>(st_.groups * products_) *
+           (slots * (depth * rows * kProductCost + (depth + rows) * kTransformCost) +
+            depth * rows * kWeightCost);
   }
 
   void run(const Real* source, const Real* weight, const Real* bias, Real* result) const {
-    const std::int64_t pass_weights = products_ * weight_stride_;
-    Scratch<Real> transformed(st_.groups * static_cast<std::int64_t>(st_.passes.size()) *
-                              pass_weights);
+    const std::int64_t weights = products_ * weight_stride_;
+    Scratch<Real> transformed(st_.groups * weights);
     transform_weights(weight, transformed.data());
-    for (std::size_t p = 0; p < st_.passes.size(); ++p) {
-      for (std::int64_t group = 0; group < st_.groups; ++group) {
-        const Real* from =
-            transformed.data() +
-            (group * static_cast<std::int64_t>(st_.passes.size()) + static_cast<std::int64_t>(p)) *
-                pass_weights;
-        run_pass(p, Operands{source + group * st_.in_channels * st_.in_h * st_.in_w, from,
-                             bias == nullptr ? nullptr : bias + group * st_.out_channels,
-                             result + group * st_.out_channels * st_.out_h * st_.out_w});
-      }
+    for (std::int64_t group = 0; group < st_.groups; ++group) {
+      run_group(Operands{source + group * st_.in_channels * st_.in_h * st_.in_w,
+                         transformed.data() + group * weights,
+                         bias == nullptr ? nullptr : bias + group * st_.out_channels,
+                         result + group * st_.out_channels * st_.out_h * st_.out_w});
     }
   }
 
@@ -99,55 +93,41 @@ class Winograd {
     Real* result;
   };
 
-  std::int64_t tile_rows(const Pass& pass) const {
-    return ceil_div(pass.row1 - pass.row0, size_.m);
-  }
-  std::int64_t tile_columns(const Pass& pass) const {
-    return ceil_div(pass.column1 - pass.column0, size_.m);
-  }
-  // In the flat order of tiles, each row is followed by one that is not part of the result: the
-  // last tile's right border.
-  std::int64_t pitch(const Pass& pass) const {
-    return tile_columns(pass) + (lanes_are_ == Lanes::kTiles ? 1 : 0);
-  }
-  std::int64_t row_slots(const Pass& pass) const {
-    return tile_rows(pass) * ceil_div(tile_columns(pass), tile_.lanes);
-  }
-  std::int64_t flat_slots(const Pass& pass) const {
-    return ceil_div((tile_rows(pass) - 1) * pitch(pass) + tile_columns(pass), tile_.lanes);
+  std::int64_t row_slots() const { return tile_rows_ * ceil_div(tile_columns_, tile_.lanes); }
+  std::int64_t flat_slots() const {
+    return ceil_div((tile_rows_ - 1) * pitch_ + tile_columns_, tile_.lanes);
   }
   /// Vectors of tiles in a block: an image, or as many images as there are lanes.
-  std::int64_t slots_of(const Pass& pass) const {
-    if (lanes_are_ == Lanes::kImages) return tile_rows(pass) * tile_columns(pass);
-    return std::min(row_slots(pass), flat_slots(pass));
+  std::int64_t block_slots() const {
+    if (lanes_are_ == Lanes::kImages) return tile_rows_ * tile_columns_;
+    return std::min(row_slots(), flat_slots());
   }
   /// The first tile of each vector of a block.
-  std::vector<std::int64_t> place(const Pass& pass) const {
+  std::vector<std::int64_t> place() const {
     std::vector<std::int64_t> first;
-    const bool flat = lanes_are_ == Lanes::kTiles && flat_slots(pass) < row_slots(pass);
+    const bool flat = lanes_are_ == Lanes::kTiles && flat_slots() < row_slots();
     const std::int64_t step = lanes_are_ == Lanes::kImages ? 1 : tile_.lanes;
     if (flat) {
-      for (std::int64_t s = 0; s < flat_slots(pass); ++s) first.push_back(s * step);
+      for (std::int64_t s = 0; s < flat_slots(); ++s) first.push_back(s * step);
     } else {
-      for (std::int64_t i = 0; i < tile_rows(pass); ++i) {
-        for (std::int64_t j = 0; j < tile_columns(pass); j += step)
-          first.push_back(i * pitch(pass) + j);
+      for (std::int64_t i = 0; i < tile_rows_; ++i) {
+        for (std::int64_t j = 0; j < tile_columns_; j += step) first.push_back(i * pitch_ + j);
       }
     }
     return first;
   }
 
-  // transformed[group][pass][xi][output channel][k], k = (filter, input channel), rows of row_
+  // transformed[group][xi][pass][output channel][k], k = (filter, input channel), rows of row_
   // numbers.
   void transform_weights(const Real* weight, Real* transformed) const {
-    const auto passes = static_cast<std::int64_t>(st_.passes.size());
     const std::int64_t kernel = std::min(st_.weight_row, st_.weight_channel);
     const std::int64_t channels = ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
     parallel_for(
-        st_.groups * st_.out_channels, ceil_div(20'000, passes * depth_ * products_),
+        st_.groups * st_.out_channels, ceil_div(20'000, passes_ * depth_ * products_),
         [&](std::int64_t begin, std::int64_t end) {
-          Scratch<Real> taps(kernel * channels);  // of one output channel, channels last
-          std::fill(taps.data(), taps.data() + kernel * channels, Real(0));
+          // Of one output channel, channels last; then zeros, where a filter has no tap.
+          Scratch<Real> taps((kernel + 1) * channels);
+          std::fill(taps.data(), taps.data() + (kernel + 1) * channels, Real(0));
           std::vector<std::int32_t> offsets(static_cast<std::size_t>(size_.r * size_.r));
           std::vector<TileVector> vectors;
           for (std::int64_t c = 0; c < channels; c += tile_.lanes) vectors.push_back({c, c});
@@ -155,12 +135,16 @@ class Winograd {
             const std::int64_t o = item % st_.out_channels, group = item / st_.out_channels;
             transpose(weight + group * st_.group_weights() + o * st_.weight_row, st_.weight_channel,
                       st_.in_channels, kernel, taps.data(), channels);
-            for (std::int64_t p = 0; p < passes; ++p) {
-              Real* to = transformed + (group * passes + p) * products_ * weight_stride_ + o * row_;
+            for (std::int64_t p = 0; p < passes_; ++p) {
+              Real* to = transformed + group * products_ * weight_stride_ +
+                         (p * st_.out_channels + o) * row_;
               // What a filter's last vector writes beyond its channels, the next one overwrites.
-              for (const Filter& filter : filters_[static_cast<std::size_t>(p)]) {
-                for (std::size_t t = 0; t < offsets.size(); ++t)
-                  offsets[t] = static_cast<std::int32_t>(filter.weight[t] * channels);
+              for (const Filter& filter : filters_) {
+                const auto& weights = filter.weight[static_cast<std::size_t>(p)];
+                for (std::size_t t = 0; t < offsets.size(); ++t) {
+                  const std::int64_t tap = weights[t] < 0 ? kernel : weights[t];
+                  offsets[t] = static_cast<std::int32_t>(tap * channels);
+                }
                 transform_weight(scheme_, taps.data(), offsets.data(), vectors.data(),
                                  static_cast<std::int64_t>(vectors.size()), to, weight_stride_);
                 to += st_.in_channels;
@@ -170,24 +154,23 @@ class Winograd {
         });
   }
 
-  void run_pass(std::size_t p, const Operands& operands) const {
-    const Pass& pass = st_.passes[p];
-    const std::vector<std::int64_t> first = place(pass);
+  void run_group(const Operands& operands) const {
+    const std::vector<std::int64_t> first = place();
     const std::int64_t all = static_cast<std::int64_t>(first.size()) * blocks_;
     // Units end with a tile of products; with one image per lane, with a row of tiles, because
     // whole rows are stored.
-    const std::int64_t step = lanes_are_ == Lanes::kImages ? tile_columns(pass) : vectors_,
+    const std::int64_t step = lanes_are_ == Lanes::kImages ? tile_columns_ : vectors_,
                        steps = ceil_div(all, step);
-    const std::int64_t slot_bytes = (depth_ + st_.out_channels) * products_ * tile_.lanes *
-                                    static_cast<std::int64_t>(sizeof(Real));
+    const std::int64_t slot_bytes =
+        (depth_ + outputs_) * products_ * tile_.lanes * static_cast<std::int64_t>(sizeof(Real));
     // Each unit reads all transformed weights: with kUnitSlots vectors of tiles, slowly enough for
     // the third-level cache.
     const std::int64_t slots = std::max(kUnitBytes / slot_bytes, kUnitSlots);
     const std::int64_t units = ceil_div(steps, std::max<std::int64_t>(slots / step, 1));
     if (units >= kFewUnits) {
-      const std::int64_t work = all * tile_.lanes * products_ * depth_ * st_.out_channels / units;
+      const std::int64_t work = all * tile_.lanes * products_ * depth_ * outputs_ / units;
       parallel_for(units, ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
-        Unit unit(*this, p, first, operands, std::min(all, (steps / units + 1) * step));
+        Unit unit(*this, first, operands, std::min(all, (steps / units + 1) * step));
         for (std::int64_t i = begin; i < end; ++i) {
           unit.run(std::min(all, steps * i / units * step),
                    std::min(all, steps * (i + 1) / units * step));
@@ -199,7 +182,7 @@ class Winograd {
     // all threads.
     const std::int64_t large =
         std::max<std::int64_t>(std::max(kLargeUnitBytes / slot_bytes, kUnitSlots) / step, 1);
-    Unit unit(*this, p, first, operands, std::min(all, large * step));
+    Unit unit(*this, first, operands, std::min(all, large * step));
     for (std::int64_t at = 0; at < steps; at += large)
       unit.run(std::min(all, at * step), std::min(all, (at + large) * step));
   }
@@ -209,21 +192,19 @@ class Winograd {
   /// parallel_for's run inline.
   class Unit {
    public:
-    Unit(const Winograd& w, std::size_t p, const std::vector<std::int64_t>& first,
-         const Operands& operands, std::int64_t slots)
+    Unit(const Winograd& w, const std::vector<std::int64_t>& first, const Operands& operands,
+         std::int64_t slots)
         : w_(w),
           st_(w.st_),
-          pass_(w.st_.passes[p]),
-          filters_(w.filters_[p]),
           first_(first),
           operands_(operands),
           lanes_(w.tile_.lanes),
           m_(w.size_.m),
           n_(w.size_.n),
-          pitch_(w.pitch(pass_)),
+          pitch_(w.pitch_),
           input_stride_(spread(ceil_div(slots, w.vectors_) * w.columns_ * w.depth_)),
           product_row_(ceil_div(slots, w.vectors_) * w.columns_),
-          product_stride_(spread(w.st_.out_channels * product_row_)),
+          product_stride_(spread(w.outputs_ * product_row_)),
           inputs_(w.products_ * input_stride_),
           products_(w.products_ * product_stride_),
           offsets_(w.depth_) {
@@ -245,7 +226,7 @@ class Winograd {
         segment.row0 = segment.first[0] / pitch_;
         const std::int64_t last =
             segment.first[segment.count - 1] + (w_.lanes_are_ == Lanes::kTiles ? lanes_ - 1 : 0);
-        segment.row1 = std::min(last / pitch_ + 1, w_.tile_rows(pass_));
+        segment.row1 = std::min(last / pitch_ + 1, w_.tile_rows_);
         segments_.push_back(segment);
         s += segment.count;
       }
@@ -255,9 +236,9 @@ class Winograd {
         for (const Segment& segment : segments_) load(segment, k0, k1);
       });
       parallel_for(w_.products_,
-                   ceil_div(kChunkWork * w_.products_, columns * w_.depth_ * st_.out_channels),
+                   ceil_div(kChunkWork * w_.products_, columns * w_.depth_ * w_.outputs_),
                    [&](std::int64_t xi0, std::int64_t xi1) { multiply(xi0, xi1); });
-      parallel_for(st_.out_channels, ceil_div(40'000, columns),
+      parallel_for(st_.out_channels, ceil_div(40'000, columns * w_.passes_),
                    [&](std::int64_t o0, std::int64_t o1) {
                      for (const Segment& segment : segments_) store(segment, o0, o1);
                    });
@@ -281,7 +262,7 @@ class Winograd {
     void load(const Segment& segment, std::int64_t k0, std::int64_t k1) {
       for (std::int64_t k = k0; k < k1;) {
         const std::int64_t f = k / st_.in_channels, end = std::min(k1, (f + 1) * st_.in_channels);
-        const Filter& filter = filters_[static_cast<std::size_t>(f)];
+        const Filter& filter = w_.filters_[static_cast<std::size_t>(f)];
         if (w_.lanes_are_ == Lanes::kTiles) {
           load_tiles(segment, filter, k, end);
         } else {
@@ -305,8 +286,8 @@ class Winograd {
       Deal job;
       job.height = st_.in_h;
       job.width = st_.in_w;
-      job.y0 = (pass_.row0 + filter.dy + segment.row0 * m_) * st_.in_step_h + origin.row0;
-      job.x0 = (pass_.column0 + filter.dx + column0 * m_) * st_.in_step_w + origin.column0;
+      job.y0 = (filter.dy + segment.row0 * m_) * st_.in_step_h + origin.row0;
+      job.x0 = (filter.dx + column0 * m_) * st_.in_step_w + origin.column0;
       job.step_h = st_.in_step_h;
       job.step_w = st_.in_step_w;
       job.m = m_;
@@ -341,11 +322,10 @@ class Winograd {
       const Plane& origin = st_.planes[static_cast<std::size_t>(filter.plane)];
       const std::int64_t image = st_.groups * st_.in_channels * st_.in_h * st_.in_w;
       const std::int64_t images = std::min(lanes_, st_.images - segment.block * lanes_);
-      const std::int64_t y0 =
-          (pass_.row0 + filter.dy + segment.row0 * m_) * st_.in_step_h + origin.row0;
-      const std::int64_t x0 = (pass_.column0 + filter.dx) * st_.in_step_w + origin.column0;
+      const std::int64_t y0 = (filter.dy + segment.row0 * m_) * st_.in_step_h + origin.row0;
+      const std::int64_t x0 = filter.dx * st_.in_step_w + origin.column0;
       const std::int64_t rows = (segment.row1 - segment.row0 - 1) * m_ + n_;
-      const std::int64_t wide = ((w_.tile_columns(pass_) - 1) * m_ + n_ - 1) * st_.in_step_w + 1;
+      const std::int64_t wide = ((w_.tile_columns_ - 1) * m_ + n_ - 1) * st_.in_step_w + 1;
       Scratch<Real> pixels(rows * wide * lanes_);
       std::fill(pixels.data(), pixels.data() + rows * wide * lanes_, Real(0));
       std::vector<std::int32_t> offsets;
@@ -377,7 +357,7 @@ class Winograd {
 
     void multiply(std::int64_t xi0, std::int64_t xi1) {
       TileJob job;
-      job.rows = st_.out_channels;
+      job.rows = w_.outputs_;
       job.depth = w_.depth_;
       job.a_stride = w_.row_;
       job.offsets = offsets_.data();
@@ -398,85 +378,91 @@ class Winograd {
       }
     }
 
-    /// Output channels [o0, o1).
+    /// Output channels [o0, o1) of all passes: those whose pixels lie between each other's must not
+    /// be written by different threads.
     void store(const Segment& segment, std::int64_t o0, std::int64_t o1) {
-      if (w_.lanes_are_ == Lanes::kTiles) {
-        store_tiles(segment, o0, o1);
-      } else {
-        store_images(segment, o0, o1);
+      for (std::int64_t p = 0; p < w_.passes_; ++p) {
+        const Pass& pass = st_.passes[w_.first_pass_ + static_cast<std::size_t>(p)];
+        if (w_.lanes_are_ == Lanes::kTiles) {
+          store_tiles(segment, pass, p * st_.out_channels, o0, o1);
+        } else {
+          store_images(segment, pass, p * st_.out_channels, o0, o1);
+        }
       }
     }
 
     Real bias(std::int64_t o) const { return operands_.bias == nullptr ? 0 : operands_.bias[o]; }
-    /// Position in a plane of the result of pixel (row, column) of the pass.
-    std::int64_t pixel(std::int64_t row, std::int64_t column) const {
-      return ((pass_.row0 + row) * st_.out_step_h + pass_.offset_h) * st_.out_w +
-             (pass_.column0 + column) * st_.out_step_w + pass_.offset_w;
+    /// Position in a plane of the result of pixel (row, column) of a pass.
+    std::int64_t pixel(const Pass& pass, std::int64_t row, std::int64_t column) const {
+      return (row * st_.out_step_h + pass.offset_h) * st_.out_w + column * st_.out_step_w +
+             pass.offset_w;
     }
 
-    void store_tiles(const Segment& segment, std::int64_t o0, std::int64_t o1) {
-      const std::int64_t rows = pass_.row1 - pass_.row0, columns = pass_.column1 - pass_.column0;
+    /// Channels [o0, o1) of a pass, the products of which begin with row `first_output`.
+    void store_tiles(const Segment& segment, const Pass& pass, std::int64_t first_output,
+                     std::int64_t o0, std::int64_t o1) {
       // Vectors that are one run of whole tiles, by whether the tiles reach beyond the last row;
       // and all others.
       std::vector<TileVector> whole, cut, rest;
       for (std::int64_t s = 0; s < segment.count; ++s) {
         const std::int64_t row = segment.first[s] / pitch_ * m_,
                            column = segment.first[s] % pitch_ * m_;
-        const TileVector vector{(segment.at + s) * lanes_, pixel(row, column)};
-        const bool run = st_.out_step_w == 1 && column + m_ * lanes_ <= columns;
-        (!run               ? rest
-         : row + m_ <= rows ? whole
-                            : cut)
+        const TileVector vector{(segment.at + s) * lanes_, pixel(pass, row, column)};
+        const bool run =
+            st_.out_step_w == 1 && row < pass.rows && column + m_ * lanes_ <= pass.columns;
+        (!run                    ? rest
+         : row + m_ <= pass.rows ? whole
+                                 : cut)
             .push_back(run ? vector : TileVector{vector.in, segment.first[s]});
       }
-      std::vector<std::int32_t> offsets;
-      for (std::int64_t i = 0; i < m_ * m_; ++i)
-        offsets.push_back(static_cast<std::int32_t>(i * lanes_));
       Scratch<Real> tiles(m_ * m_ * lanes_);
       Real* result =
           operands_.result + segment.block * st_.groups * st_.out_channels * st_.out_h * st_.out_w;
       const std::int64_t stride = st_.out_w * st_.out_step_h;
       for (std::int64_t o = o0; o < o1; ++o) {
-        const Real* from = products_.data() + o * product_row_;
+        const Real* from = products_.data() + (first_output + o) * product_row_;
         Real* to = result + o * st_.out_h * st_.out_w;
         transform_output_row(w_.scheme_, from, product_stride_, whole.data(),
                              static_cast<std::int64_t>(whole.size()), bias(o), m_, to, stride);
         transform_output_row(w_.scheme_, from, product_stride_, cut.data(),
-                             static_cast<std::int64_t>(cut.size()), bias(o), (rows - 1) % m_ + 1,
-                             to, stride);
+                             static_cast<std::int64_t>(cut.size()), bias(o),
+                             (pass.rows - 1) % m_ + 1, to, stride);
         for (const TileVector& vector : rest) {
           const TileVector aside{vector.in, 0};
-          transform_output(w_.scheme_, from, product_stride_, &aside, 1, bias(o), offsets.data(),
-                           tiles.data());
-          for (std::int64_t l = 0; l < lanes_; ++l) {
+          transform_output_row(w_.scheme_, from, product_stride_, &aside, 1, bias(o), m_,
+                               tiles.data(), m_ * lanes_);
+          // Those of the vector's tiles that lie in the same row, one row after the other.
+          for (std::int64_t l = 0; l < lanes_;) {
             const std::int64_t y = (vector.out + l) / pitch_ * m_,
                                x = (vector.out + l) % pitch_ * m_;
-            for (std::int64_t i = 0; i < m_ && y + i < rows; ++i) {
-              Real* line = to + pixel(y + i, x);
-              for (std::int64_t j = 0; j < m_ && x + j < columns; ++j)
-                line[j * st_.out_step_w] = tiles[(i * m_ + j) * lanes_ + l];
+            const std::int64_t count = std::min((lanes_ - l) * m_, pass.columns - x);
+            for (std::int64_t i = 0; i < m_ && y + i < pass.rows; ++i) {
+              put(tiles.data() + (i * lanes_ + l) * m_, count, st_.out_step_w,
+                  to + pixel(pass, y + i, x));
             }
+            l += pitch_ - (vector.out + l) % pitch_;
           }
         }
       }
     }
 
-    void store_images(const Segment& segment, std::int64_t o0, std::int64_t o1) {
-      const std::int64_t first = segment.row0 * m_,
-                         last = std::min(segment.row1 * m_, pass_.row1 - pass_.row0);
-      const std::int64_t columns = pass_.column1 - pass_.column0, pixels = (last - first) * columns;
+    void store_images(const Segment& segment, const Pass& pass, std::int64_t first_output,
+                      std::int64_t o0, std::int64_t o1) {
+      const std::int64_t first = segment.row0 * m_, last = std::min(segment.row1 * m_, pass.rows);
+      if (first >= last) return;
+      const std::int64_t columns = pass.columns, pixels = (last - first) * columns;
       const std::int64_t image = st_.groups * st_.out_channels * st_.out_h * st_.out_w;
       const std::int64_t images = std::min(lanes_, st_.images - segment.block * lanes_);
-      // Tiles at the lower and right border are cut; their offsets differ.
+      // Tiles at the borders are cut; their offsets differ.
       std::vector<std::int32_t> offsets;
       for (std::int64_t s = 0; s < segment.count; ++s) {
-        const std::int64_t row = segment.first[s] / pitch_ * m_ - first,
-                           column = segment.first[s] % pitch_ * m_;
         for (std::int64_t i = 0; i < m_; ++i) {
           for (std::int64_t j = 0; j < m_; ++j) {
-            const bool inside = row + i < last - first && column + j < columns;
+            const std::int64_t row = segment.first[s] / pitch_ * m_ + i,
+                               column = segment.first[s] % pitch_ * m_ + j;
+            const bool inside = row < last && column < columns;
             offsets.push_back(
-                inside ? static_cast<std::int32_t>(((row + i) * columns + column + j) * lanes_)
+                inside ? static_cast<std::int32_t>(((row - first) * columns + column) * lanes_)
                        : -1);
           }
         }
@@ -485,20 +471,21 @@ class Winograd {
       for (std::int64_t o = o0; o < o1; ++o) {
         for (std::int64_t s = 0; s < segment.count; ++s) {
           const TileVector vector{(segment.at + s) * lanes_, 0};
-          transform_output(w_.scheme_, products_.data() + o * product_row_, product_stride_,
-                           &vector, 1, bias(o), offsets.data() + s * m_ * m_, lines.data());
+          transform_output(w_.scheme_, products_.data() + (first_output + o) * product_row_,
+                           product_stride_, &vector, 1, bias(o), offsets.data() + s * m_ * m_,
+                           lines.data());
         }
         Real* to = operands_.result + segment.block * lanes_ * image + o * st_.out_h * st_.out_w;
         if (st_.out_step_h == 1 && st_.out_step_w == 1) {
-          transpose(lines.data(), lanes_, pixels, images, to + pixel(first, 0), image);
+          transpose(lines.data(), lanes_, pixels, images, to + pixel(pass, first, 0), image);
           continue;
         }
         transpose(lines.data(), lanes_, pixels, images, dealt.data(), pixels);
         const Real* from = dealt.data();
         for (std::int64_t n = 0; n < images; ++n) {
           for (std::int64_t i = first; i < last; ++i) {
-            Real* line = to + n * image + pixel(i, 0);
-            for (std::int64_t j = 0; j < columns; ++j) line[j * st_.out_step_w] = *from++;
+            put(from, columns, st_.out_step_w, to + n * image + pixel(pass, i, 0));
+            from += columns;
           }
         }
       }
@@ -506,8 +493,6 @@ class Winograd {
 
     const Winograd& w_;
     const Stencil& st_;
-    const Pass& pass_;
-    const std::vector<Filter>& filters_;
     const std::vector<std::int64_t>& first_;
     const Operands& operands_;
     const std::int64_t lanes_, m_, n_, pitch_;
@@ -520,29 +505,45 @@ class Winograd {
   };
 
   const Stencil& st_;
+  const std::size_t first_pass_;
   const Scheme scheme_;
   const SchemeSize size_;
   const Lanes lanes_are_;
   const TileShape tile_;
+  const std::int64_t passes_, outputs_;  // outputs: (pass, output channel)
   const PanelCut cut_;
   const std::int64_t vectors_, columns_, products_, blocks_;
-  std::vector<std::vector<Filter>> filters_;  // of each pass
-  bool possible_ = false;
-  std::int64_t depth_ = 0, row_ = 0, weight_stride_ = 0;
+  const std::vector<Filter> filters_;
+  const std::int64_t depth_, row_, weight_stride_;
+  std::int64_t tile_rows_ = 0, tile_columns_ = 0, pitch_ = 0;
 };
 
 struct Choice {
   Scheme scheme;
   Lanes lanes;
+  bool together;  // all passes share the transformed input; else each has its own
   double cost;
 };
 
+/// Calls visit(first pass, last pass) for the passes that are run at once.
+template <class Visit>
+void each_part(const Stencil& st, bool together, Visit visit) {
+  const std::size_t step = together ? st.passes.size() : 1;
+  for (std::size_t p = 0; p < st.passes.size(); p += step) visit(p, p + step);
+}
+
 Choice choose(const Stencil& st) {
-  Choice best{Scheme::k4x3, Lanes::kTiles, std::numeric_limits<double>::infinity()};
+  Choice best{Scheme::k4x3, Lanes::kTiles, true, std::numeric_limits<double>::infinity()};
   for (const Scheme scheme : {Scheme::k4x3, Scheme::k2x3, Scheme::k4x2}) {
     for (const Lanes lanes : {Lanes::kTiles, Lanes::kImages}) {
-      const double cost = Winograd(st, scheme, lanes).cost();
-      if (cost < best.cost) best = {scheme, lanes, cost};
+      for (const bool together : {true, false}) {
+        if (!together && st.passes.size() == 1) continue;
+        double cost = 0;
+        each_part(st, together, [&](std::size_t first, std::size_t last) {
+          cost += Winograd(st, first, last, scheme, lanes).cost();
+        });
+        if (cost < best.cost) best = {scheme, lanes, together, cost};
+      }
     }
   }
   return best;
@@ -554,13 +555,16 @@ bool winograd_pays(const Stencil& st) {
   // With few channels the transformations cost more than the products saved; do not even count.
   constexpr std::int64_t kFewChannels = 8;
   if (st.images == 0 || std::min(st.in_channels, st.out_channels) < kFewChannels) return false;
+  if (st.all_taps() <= static_cast<std::int64_t>(st.passes.size())) return false;
   return choose(st).cost < direct_cost(st);
 }
 
 void run_winograd(const Stencil& st, const Real* source, const Real* weight, const Real* bias,
                   Real* result) {
   const Choice choice = choose(st);
-  Winograd(st, choice.scheme, choice.lanes).run(source, weight, bias, result);
+  each_part(st, choice.together, [&](std::size_t first, std::size_t last) {
+    Winograd(st, first, last, choice.scheme, choice.lanes).run(source, weight, bias, result);
+  });
 }
 
 }  // namespace tapestry::kernels

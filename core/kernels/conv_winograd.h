@@ -1,5 +1,5 @@
-// Convolution with fewer multiplications (S. Winograd 1980; A. Lavin and S. Gray 2016), for 3 × 3
-// kernels with stride 1 and the 2 × 2 parts into which 4 × 4 kernels with stride 2 fall.
+// Convolution with fewer multiplications (S. Winograd 1980; A. Lavin and S. Gray 2016), in 3 × 3 or
+// 2 × 2 parts: other kernels, and what a stride leaves of them in each plane, fall into several.
 #ifndef TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
 #define TAPESTRY_CORE_KERNELS_CONV_WINOGRAD_H_
 
@@ -17,7 +17,7 @@ bool winograd_pays(const Stencil& stencil);
 void run_winograd(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
                   Real* result);
 
-/// Expected time of run_winograd_weight() in cycles, infinite where it does not apply.
+/// Expected time of run_winograd_weight() in cycles.
 double winograd_weight_cost(const ConvShape& shape);
 
 /// As conv_weight_grad(), with the error bounds of Note [Winograd].

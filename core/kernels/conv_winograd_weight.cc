@@ -37,10 +37,7 @@ class WinogradWeight {
         products_(size_.n * size_.n),
         tile_rows_(ceil_div(st_.out_h, size_.m)),
         tile_columns_(ceil_div(st_.out_w, size_.m)) {
-    auto found = filters(st_, st_.passes.front(), size_.r);
-    if (!found || found->empty()) return;
-    filters_ = std::move(*found);
-    possible_ = true;
+    filters_ = filters(st_, 0, 1, size_.r);
     inputs_ = ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
     outputs_ = ceil_div(st_.out_channels, tile_.lanes) * tile_.lanes;
     x_row_ = spread(inputs_ * static_cast<std::int64_t>(filters_.size()));
@@ -57,9 +54,8 @@ class WinogradWeight {
     high_ = (size_.n - 1) * s.stride_h + 1 + y1 - y0_;
   }
 
-  /// Expected time in cycles, infinite when the scheme does not apply.
+  /// Expected time in cycles.
   double cost() const {
-    if (!possible_) return std::numeric_limits<double>::infinity();
     const auto lanes = static_cast<double>(tile_.lanes), products = static_cast<double>(products_);
     const auto tiles = static_cast<double>(s_.n * tile_rows_ * tile_columns_);
     const auto in = static_cast<double>(inputs_) * static_cast<double>(filters_.size());
@@ -294,21 +290,23 @@ class WinogradWeight {
   void store(const Real* sums, std::int64_t sum_stride, std::int64_t begin, std::int64_t end,
              Real* dw) const {
     const std::int64_t kernel = st_.weight_channel;
-    // A filter's taps lie equally far apart in each filter: those of one plane are a stride apart.
-    std::vector<std::int32_t> offsets;
-    for (const std::int64_t tap : filters_.front().weight)
-      offsets.push_back(static_cast<std::int32_t>((tap - filters_.front().weight[0]) * inputs_));
-    std::vector<TileVector> vectors;
-    std::int64_t k = 0;
+    std::vector<std::int32_t> offsets;  // of the taps of each filter
     for (const Filter& filter : filters_) {
-      for (std::int64_t c = 0; c < inputs_; c += tile_.lanes, k += tile_.lanes)
-        vectors.push_back({k, filter.weight[0] * inputs_ + c});
+      for (const std::int64_t tap : filter.weight.front())
+        offsets.push_back(static_cast<std::int32_t>((tap < 0 ? kernel : tap) * inputs_));
     }
-    Scratch<Real> taps(kernel * inputs_);  // of one output channel, channels last
+    std::vector<TileVector> vectors;
+    for (std::int64_t c = 0; c < inputs_; c += tile_.lanes) vectors.push_back({c, c});
+    const std::int64_t window = size_.r * size_.r;
+    // Of one output channel, channels last; then what no tap needs.
+    Scratch<Real> taps((kernel + 1) * inputs_);
     for (std::int64_t o = begin; o < end; ++o, sums += x_row_) {
-      transform_weight_gradient(scheme_, sums, sum_stride, vectors.data(),
-                                static_cast<std::int64_t>(vectors.size()), offsets.data(),
-                                taps.data());
+      for (std::size_t f = 0; f < filters_.size(); ++f) {
+        const auto at = static_cast<std::int64_t>(f);
+        transform_weight_gradient(scheme_, sums + at * inputs_, sum_stride, vectors.data(),
+                                  static_cast<std::int64_t>(vectors.size()),
+                                  offsets.data() + at * window, taps.data());
+      }
       transpose(taps.data(), inputs_, kernel, st_.in_channels, dw + o * st_.weight_row, kernel);
     }
   }
@@ -320,7 +318,6 @@ class WinogradWeight {
   const TileShape tile_;
   const std::int64_t products_, tile_rows_, tile_columns_;
   std::vector<Filter> filters_;
-  bool possible_ = false;
   std::int64_t inputs_ = 0, outputs_ = 0;               // channels, rounded up to whole vectors
   std::int64_t x_row_ = 0, g_row_ = 0;                  // from one tile to the next
   std::int64_t y0_ = 0, x0_ = 0, wide_ = 0, high_ = 0;  // the pixels of x under a row of tiles
