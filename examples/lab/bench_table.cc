@@ -42,7 +42,8 @@ MachinePeak measure_peak() {
   MachinePeak peak{};
   std::vector<Real> sinks(static_cast<std::size_t>(threads()) * 64);  // each on its own cache line
   peak.gflops =
-      1e-9 * best_rate(20, [&](int thread) {
+      // A scheduler may leave two new threads on one processor for some 100 ms.
+      1e-9 * best_rate(50, [&](int thread) {
         constexpr std::int64_t kRounds = 1 << 20;  // some 6 ms
         return kernels::multiply_add_loop(kRounds, &sinks[static_cast<std::size_t>(thread) * 64]);
       });
