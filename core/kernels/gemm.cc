@@ -19,12 +19,18 @@ namespace {
 //   would push it out, shallower ones load and store C more often (12 loads and stores for 12 · 384
 //   multiply-adds here). It also bounds the rounding error: sums run over one block in a register,
 //   then block by block.
-// - kPanelBytes: the panels of A that are used in turn, 192 KB, leave room in a 512 KB second-level
+// - kPanelBytes: the panels of A that are used in turn, 224 KB, leave room in a 512 KB second-level
 // cache.
 // - kColumns: packed B is at most 384 × 4096 × 4 bytes = 6 MB, a part of the third-level cache.
+// When all panels of A are used in turn nobody else needs a packed panel of B, and only
+// kPackTogether of them exist, 96 KB.
+// - kPackTogether: so many panels of B are packed side by side, 256 bytes of each row. Rows whose
+// distance is a power of two share few lines of a cache, and what is not used at once is gone when
+// the next panel comes.
 constexpr std::int64_t kDepth = 384 * 4 / sizeof(Real);
-constexpr std::int64_t kPanelBytes = 192 << 10;
+constexpr std::int64_t kPanelBytes = 224 << 10;
 constexpr std::int64_t kColumns = 4096 * 4 / sizeof(Real);
+constexpr std::int64_t kPackTogether = 4;
 
 // A chunk of work takes at least this many multiply-adds, about 10 µs on one core: waking a thread
 // costs 1-5 µs.
@@ -88,7 +94,12 @@ class Blocks {
     depth_ = ceil_div(s_.k, blocks);
     const std::int64_t wide = std::min(s_.n, kColumns);
     Scratch<Real> packed_a(pack_a_ ? s_.m * depth_ : 1);
-    Scratch<Real> packed_b(pack_b_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
+    const std::int64_t panel_bytes =
+        cut_.max_height() * depth_ * static_cast<std::int64_t>(sizeof(Real));
+    blocks_a_ =
+        ceil_div(cut_.count, std::clamp<std::int64_t>(kPanelBytes / panel_bytes, 1, cut_.count));
+    share_b_ = pack_b_ && blocks_a_ > 1;
+    Scratch<Real> packed_b(share_b_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
     Scratch<std::int32_t> tables(2 * depth_ + 2 * tile_.lanes);
     Scratch<Slot> slots(ceil_div(wide, tile_.lanes));
     packed_a_ = packed_a.data();
@@ -120,7 +131,8 @@ class Blocks {
       lanes_[l] = static_cast<std::int32_t>(l * c_column_);
     for (std::int64_t s = 0; s < count; ++s) {
       const std::int64_t j = s * tile_.lanes;
-      slots_[s] = {pack_b_ ? s / width_ * columns_ * depth_ + s % width_ * tile_.lanes : j,
+      const std::int64_t panel = share_b_ ? s / width_ : s / width_ % kPackTogether;
+      slots_[s] = {pack_b_ ? panel * columns_ * depth_ + s % width_ * tile_.lanes : j,
                    j * c_column_, c_column_ == 1 ? nullptr : lanes_};
     }
     if (rest == 0) return;
@@ -139,15 +151,13 @@ class Blocks {
     pack(j0, n, k0, depth, panels_b);
 
     // Units of work: some panels of A (as many as fit the second-level cache) by some panels of B.
-    const std::int64_t bytes = cut_.max_height() * depth * static_cast<std::int64_t>(sizeof(Real));
-    const std::int64_t panels_a = std::clamp<std::int64_t>(kPanelBytes / bytes, 1, cut_.count);
-    const std::int64_t blocks_a = ceil_div(cut_.count, panels_a);
+    const std::int64_t panels_a = ceil_div(cut_.count, blocks_a_);
     const std::int64_t work = columns_ * depth * std::min(s_.m, panels_a * cut_.max_height());
     const std::int64_t share =
-        std::clamp<std::int64_t>(ceil_div(panels_b * blocks_a, 16), ceil_div(kChunkWork, work),
+        std::clamp<std::int64_t>(ceil_div(panels_b * blocks_a_, 16), ceil_div(kChunkWork, work),
                                  std::max<std::int64_t>(panels_b, ceil_div(kChunkWork, work)));
     const std::int64_t blocks_b = ceil_div(panels_b, share);
-    parallel_for(blocks_a * blocks_b, 1, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(blocks_a_ * blocks_b, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t unit = begin; unit < end; ++unit) {
         const std::int64_t pa = unit / blocks_b * panels_a, pb = unit % blocks_b * share;
         TileJob job;
@@ -167,15 +177,35 @@ class Blocks {
         job.column_bias = s_.column_bias == nullptr ? nullptr : s_.column_bias + j0;
         job.first_panel = pa;
         job.last_panel = std::min(cut_.count, pa + panels_a);
-        run_tiles(job);
+        if (pack_b_ && !share_b_) {
+          pack_and_run(job, pb, j0, n, k0);
+        } else {
+          run_tiles(job);
+        }
       }
     });
   }
 
+  /// Some panels of B after the others, the first `panel`.
+  void pack_and_run(TileJob job, std::int64_t panel, std::int64_t j0, std::int64_t n,
+                    std::int64_t k0) const {
+    Scratch<Real> packed(kPackTogether * columns_ * depth_);
+    job.b = packed.data();
+    for (std::int64_t left = job.slot_count; left > 0; left -= job.slot_count) {
+      const std::int64_t place = panel % kPackTogether;
+      job.slot_count = std::min(left, (kPackTogether - place) * width_);
+      const std::int64_t last = panel + ceil_div(job.slot_count, width_);
+      pack_columns(panel, last, j0, n, k0, job.depth, packed.data() + place * columns_ * depth_);
+      run_tiles(job);
+      job.slots += job.slot_count;
+      panel = last;
+    }
+  }
+
   void pack(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth,
             std::int64_t panels_b) {
-    const std::int64_t a_items = pack_a_ ? cut_.count : 0, b_items = pack_b_ ? panels_b : 0;
-    const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, pack_b_ ? columns_ : 0);
+    const std::int64_t a_items = pack_a_ ? cut_.count : 0, b_items = share_b_ ? panels_b : 0;
+    const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, share_b_ ? columns_ : 0);
     const std::int64_t grain =
         ceil_div(20'000, std::max<std::int64_t>(row * depth, 1));  // numbers in a chunk: ≥ 5 µs
     parallel_for(a_items + b_items, grain, [&](std::int64_t begin, std::int64_t end) {
@@ -184,27 +214,39 @@ class Blocks {
         pack_panels(from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? a_offsets_ : nullptr, depth,
                     cut_, begin, std::min(end, a_items), packed_a_);
       }
-      for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items; ++p) {
-        pack_columns(j0 + p * columns_, std::min(columns_, n - p * columns_), k0, depth,
-                     packed_b_ + p * columns_ * depth_);
+      for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items;) {
+        const std::int64_t last = std::min(end - a_items, p + kPackTogether);
+        pack_columns(p, last, j0, n, k0, depth, packed_b_ + p * columns_ * depth_);
+        p = last;
       }
     });
   }
 
-  // to[k · columns_ + j] = B(k0 + k, j0 + j), zero for j ≥ n.
-  void pack_columns(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth,
-                    Real* to) const {
-    if (!s_.transpose_b) {
-      const Real* from = b_ + k0 * s_.ldb + j0;
-      for (std::int64_t k = 0; k < depth; ++k, from += s_.ldb, to += columns_) {
-        std::copy(from, from + n, to);
-        std::fill(to + n, to + columns_, Real(0));
-      }
-      return;
+  /// Panels [first, last) of the n columns of B from j0 on: to[((p − first) · depth_ + k) ·
+  /// columns_ + j] = B(k0 + k, j0 + p · columns_ + j), zero beyond the n columns.
+  void pack_columns(std::int64_t first, std::int64_t last, std::int64_t j0, std::int64_t n,
+                    std::int64_t k0, std::int64_t depth, Real* to) const {
+    const Real* from = b_ + (s_.transpose_b ? j0 * s_.ldb + k0 : k0 * s_.ldb + j0);
+    const std::int64_t step = s_.transpose_b ? s_.ldb : 1;  // from one column to the next
+    const std::int64_t whole = std::min(last, n / columns_) - first, stride = columns_ * depth_;
+    if (s_.transpose_b) {
+      for (std::int64_t p = 0; p < whole; ++p)
+        transpose(from + (first + p) * columns_ * step, s_.ldb, columns_, depth, to + p * stride,
+                  columns_);
+    } else {
+      copy_panels(from + first * columns_, s_.ldb, depth, columns_, whole, to, stride);
     }
-    transpose(b_ + j0 * s_.ldb + k0, s_.ldb, n, depth, to, columns_);
-    for (std::int64_t k = 0; n < columns_ && k < depth; ++k)
-      std::fill(to + k * columns_ + n, to + (k + 1) * columns_, Real(0));
+    if (first + whole == last) return;
+    // The last panel is cut short.
+    const std::int64_t at = (first + whole) * columns_, rest = n - at;
+    to += whole * stride;
+    std::fill_n(to, depth * columns_, Real(0));
+    if (s_.transpose_b) {
+      transpose(from + at * step, s_.ldb, rest, depth, to, columns_);
+    } else {
+      for (std::int64_t k = 0; k < depth; ++k)
+        std::copy_n(from + at + k * s_.ldb, rest, to + k * columns_);
+    }
   }
 
   const GemmShape& s_;
@@ -216,7 +258,8 @@ class Blocks {
   const PanelCut cut_;
   const std::int64_t width_, columns_;  // of a panel of B: vectors, numbers
   const bool pack_a_, pack_b_;
-  std::int64_t depth_ = 0;
+  std::int64_t depth_ = 0, blocks_a_ = 1;
+  bool share_b_ = false;  // packed B is shared by several units of work
   Real* packed_a_ = nullptr;
   Real* packed_b_ = nullptr;
   Slot* slots_ = nullptr;

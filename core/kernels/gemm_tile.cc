@@ -404,6 +404,19 @@ void PackPanels(const Real* source, std::int64_t row_stride, const std::int32_t*
   }
 }
 
+void CopyPanels(const Real* from, std::int64_t from_stride, std::int64_t depth,
+                std::int64_t columns, std::int64_t panels, Real* to, std::int64_t panel_stride) {
+  const D d;
+  for (std::int64_t k = 0; k < depth; ++k, from += from_stride, to += columns) {
+    const Real* in = from;
+    for (std::int64_t p = 0; p < panels; ++p) {
+      Real* out = to + p * panel_stride;
+      for (std::int64_t j = 0; j < columns; j += static_cast<std::int64_t>(kLanes), in += kLanes)
+        hn::StoreU(hn::LoadU(d, in), d, out + j);
+    }
+  }
+}
+
 TileShape Shape() { return {static_cast<std::int64_t>(kLanes), kMaxRows}; }
 std::int64_t ShapeVectors(std::int64_t rows) { return Vectors(static_cast<int>(rows)); }
 
@@ -418,6 +431,7 @@ HWY_EXPORT(RunDots);
 HWY_EXPORT(RunLanes);
 HWY_EXPORT(PackPanels);
 HWY_EXPORT(Transpose);
+HWY_EXPORT(CopyPanels);
 HWY_EXPORT(Shape);
 HWY_EXPORT(ShapeVectors);
 
@@ -432,6 +446,10 @@ void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t
 void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride) {
   HWY_DYNAMIC_DISPATCH(Transpose)(from, from_stride, rows, columns, to, to_stride);
+}
+void copy_panels(const Real* from, std::int64_t from_stride, std::int64_t depth,
+                 std::int64_t columns, std::int64_t panels, Real* to, std::int64_t panel_stride) {
+  HWY_DYNAMIC_DISPATCH(CopyPanels)(from, from_stride, depth, columns, panels, to, panel_stride);
 }
 TileShape tile_shape() { return HWY_DYNAMIC_DISPATCH(Shape)(); }
 std::int64_t tile_vectors(std::int64_t rows) { return HWY_DYNAMIC_DISPATCH(ShapeVectors)(rows); }

@@ -87,6 +87,11 @@ void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t
                  std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
                  Real* packed);
 
+/// to[p · panel_stride + k · columns + j] = from[k · from_stride + p · columns + j] for k < depth,
+/// j < columns, p < panels; columns is a multiple of the number of lanes.
+void copy_panels(const Real* from, std::int64_t from_stride, std::int64_t depth,
+                 std::int64_t columns, std::int64_t panels, Real* to, std::int64_t panel_stride);
+
 /// to[k · to_stride + i] = from[i · from_stride + k] for i < rows, k < columns.
 void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride);
