@@ -28,18 +28,56 @@ HWY_INLINE hn::Vec<D> Infinity(D d) {
   return hn::Set(d, std::numeric_limits<hn::TFromD<D>>::infinity());
 }
 
+// Note [Exponentials]
+// ~~~~~~~~~~~~~~~~~~~
+// Highway's exp takes half of its instructions to be right where the result, or the whole number of
+// powers of two in it, leaves the range of a float. Where all lanes of a vector are far from that,
+// nearly always, fewer do: x = n·ln 2 + r, and e^x = s·(1 + p) with s = 2ⁿ and p = e^r − 1, which
+// keeps its digits also where x is small.
+template <class V>
+struct ExpParts {
+  V s, p;
+};
+
+constexpr bool HasExpParts(std::size_t bytes) { return bytes == 4; }
+
+// For |x| ≤ 87. p has relative error 2e-8.
+template <class D, class V>
+HWY_INLINE ExpParts<V> PartsOfExp(D d, V x) {
+  // 1.5·2²³ + n rounds to a whole number, and has it in its last bits.
+  const V lifted = hn::MulAdd(x, Number(d, 1.4426950408889634), Number(d, 12582912.0));
+  const V n = hn::Sub(lifted, Number(d, 12582912.0));
+  // ln 2 in two parts, the first of few digits, so that its product with n is exact.
+  const V r = hn::NegMulAdd(n, Number(d, -2.1219444005471377e-4),
+                            hn::NegMulAdd(n, Number(d, 0.693359375), x));
+  // (e^r − 1 − r)/r², fitted for |r| ≤ ln(2)/2.
+  const V square = hn::Mul(r, r);
+  const V low = hn::MulAdd(r, Number(d, 0.16666543), Number(d, 0.49999997)),
+          high = hn::MulAdd(r, Number(d, 0.0083665475), Number(d, 0.0416672));
+  const V even = hn::MulAdd(square, Number(d, 0.00138825062), high);
+  const hn::RebindToSigned<D> bits;
+  const auto power = hn::ShiftLeft<23>(hn::BitCast(bits, lifted));
+  return {hn::BitCast(d, hn::Add(power, hn::Set(bits, 0x3f800000))),
+          hn::MulAdd(square, hn::MulAdd(square, even, low), r)};
+}
+
+template <class D, class V>
+HWY_INLINE bool InExpRange(D d, V x) {
+  return hn::AllTrue(d, hn::Le(hn::Abs(x), Number(d, 87)));
+}
+
 // Above, exp is Inf: the logarithm of the largest number.
 template <class T>
 constexpr T kExpHigh = sizeof(T) == 4 ? T(88.72283905206835) : T(709.782712893384);
 
-// e^x for x ≤ 0, where Highway's function is defined for every number.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V ExpBelow(D d, V x) {
-  return hn::IfThenElse(hn::Eq(x, x), hn::Exp(d, x), x);
-}
-
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SafeExp(D d, V x) {
+  if constexpr (HasExpParts(sizeof(hn::TFromD<D>))) {
+    if (InExpRange(d, x)) {
+      const ExpParts<V> e = PartsOfExp(d, x);
+      return hn::MulAdd(e.s, e.p, e.s);
+    }
+  }
   const V high = hn::Set(d, kExpHigh<hn::TFromD<D>>);
   const auto above = hn::Gt(x, high);
   const V y = hn::Exp(d, hn::IfThenElse(above, high, x));
@@ -76,16 +114,33 @@ HWY_INLINE V SafeLog1p(D d, V x) {
   return LogSpecials(d, x, hn::Set(d, hn::TFromD<D>(-1)), hn::Log1p(d, x));
 }
 
+// (1 − e)/(1 + e) with e = e^−2|x|; at 40 it has long been 1.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SafeTanh(D d, V x) {
-  return hn::IfThenElse(hn::Eq(x, x), hn::Tanh(d, x), x);
+  V y = x;
+  if constexpr (HasExpParts(sizeof(hn::TFromD<D>))) {
+    const V one = Number(d, 1);
+    const V a = hn::Min(hn::Abs(x), Number(d, 40));
+    const ExpParts<V> e = PartsOfExp(d, hn::Mul(a, Number(d, -2)));
+    const V rest = hn::MulAdd(e.s, e.p, hn::Sub(e.s, one));  // e − 1
+    y = hn::CopySign(hn::Div(rest, hn::Add(rest, Number(d, 2))), x);
+  } else {
+    y = hn::Tanh(d, x);
+  }
+  return hn::IfThenElse(hn::Eq(x, x), y, x);
 }
 
 // By e^-|x| ≤ 1, so that neither side overflows and small results keep their digits.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Logistic(D d, V x) {
   const V one = Number(d, 1);
-  const V e = ExpBelow(d, hn::Neg(hn::Abs(x)));
+  if constexpr (HasExpParts(sizeof(hn::TFromD<D>))) {
+    if (InExpRange(d, x)) {
+      const ExpParts<V> e = PartsOfExp(d, hn::Neg(x));
+      return hn::Div(one, hn::Add(hn::MulAdd(e.s, e.p, e.s), one));
+    }
+  }
+  const V e = SafeExp(d, hn::Neg(hn::Abs(x)));
   return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
 }
 
@@ -170,7 +225,8 @@ HWY_INLINE NormalTail<V> TailOf(D d, V x) {
       hn::BitCast(d, hn::And(hn::BitCast(bits, a), hn::Set(bits, std::uint32_t{0xfffff000})));
   const V rest = hn::Mul(hn::Mul(hn::Sub(a, high), hn::Add(a, high)), Number(d, -0.25));
   constexpr double kExp[] = {1, 1, 1.0 / 2, 1.0 / 6};
-  const V coarse = hn::Exp(d, hn::Mul(hn::Mul(high, high), Number(d, -0.25)));
+  const ExpParts<V> e = PartsOfExp(d, hn::Mul(hn::Mul(high, high), Number(d, -0.25)));
+  const V coarse = hn::MulAdd(e.s, e.p, e.s);
   const V t = hn::Mul(a, Number(d, 0.70710678118654752440));
   return {hn::Mul(coarse, Horner(d, rest, kExp)), hn::Mul(ScaledErfc(d, t), Number(d, 0.5))};
 }

@@ -73,7 +73,7 @@ void Sigmoid(const Real* x, Real* y, std::int64_t n) {
 void LogSigmoid(const Real* x, Real* y, std::int64_t n) {
   Map(
       [](auto d, auto v) HWY_ATTR {
-        const auto rest = SafeLog1p(d, ExpBelow(d, hn::Neg(hn::Abs(v))));
+        const auto rest = SafeLog1p(d, SafeExp(d, hn::Neg(hn::Abs(v))));
         return hn::Sub(hn::IfThenZeroElse(hn::Gt(v, hn::Zero(d)), v), rest);
       },
       y, n, x);
@@ -84,7 +84,7 @@ void Softplus(const Real* x, Real* y, std::int64_t n, Real beta, Real threshold)
       [=](auto d, auto v) HWY_ATTR {
         const auto b = hn::Set(d, beta);
         const auto t = hn::Mul(v, b);
-        const auto bend = SafeLog1p(d, ExpBelow(d, hn::Neg(hn::Abs(t))));
+        const auto bend = SafeLog1p(d, SafeExp(d, hn::Neg(hn::Abs(t))));
         const auto soft = hn::Div(hn::Add(hn::IfThenZeroElse(hn::Lt(t, hn::Zero(d)), t), bend), b);
         return hn::IfThenElse(hn::Gt(t, hn::Set(d, threshold)), v, soft);
       },
@@ -109,7 +109,7 @@ HWY_INLINE V Gated(D d, V x, V p) {
 void Silu(const Real* x, Real* y, std::int64_t n) {
   Map(
       [](auto d, auto v) HWY_ATTR {
-        const auto half = ExpBelow(d, hn::Mul(hn::Abs(v), Number(d, -0.5)));
+        const auto half = SafeExp(d, hn::Mul(hn::Abs(v), Number(d, -0.5)));
         const auto below = hn::Mul(Gated(d, v, half), half);
         const auto top = hn::IfThenElse(hn::Lt(v, hn::Zero(d)), below, v);
         return hn::Div(top, hn::MulAdd(half, half, Number(d, 1)));

@@ -51,7 +51,7 @@ HWY_INLINE Real Largest(const Real* x, std::int64_t n) {
 // largest.
 void SoftmaxRow(const Real* x, Real* y, std::int64_t n) {
   const Real largest = Largest(x, n);
-  Map([=](auto d, auto v) HWY_ATTR { return ExpBelow(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
+  Map([=](auto d, auto v) HWY_ATTR { return SafeExp(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
       x);
   const Real factor = static_cast<Real>(1 / SumOver([](auto, auto v) HWY_ATTR { return v; }, n, y));
   Map([=](auto d, auto v) HWY_ATTR { return hn::Mul(v, hn::Set(d, factor)); }, y, n, y);
@@ -59,7 +59,7 @@ void SoftmaxRow(const Real* x, Real* y, std::int64_t n) {
 
 void LogSoftmaxRow(const Real* x, Real* y, std::int64_t n) {
   const Real largest = Largest(x, n);
-  Map([=](auto d, auto v) HWY_ATTR { return ExpBelow(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
+  Map([=](auto d, auto v) HWY_ATTR { return SafeExp(d, hn::Sub(v, hn::Set(d, largest))); }, y, n,
       x);
   const Real shift =
       static_cast<Real>(std::log(SumOver([](auto, auto v) HWY_ATTR { return v; }, n, y)));
@@ -78,7 +78,7 @@ void SoftmaxGradRow(const Real* g, const Real* y, Real* dx, std::int64_t n) {
 void LogSoftmaxGradRow(const Real* g, const Real* y, Real* dx, std::int64_t n) {
   const Real sum = static_cast<Real>(SumOver([](auto, auto u) HWY_ATTR { return u; }, n, g));
   Map([=](auto d, auto u, auto v)
-          HWY_ATTR { return hn::NegMulAdd(ExpBelow(d, v), hn::Set(d, sum), u); },
+          HWY_ATTR { return hn::NegMulAdd(SafeExp(d, v), hn::Set(d, sum), u); },
       dx, n, g, y);
 }
 

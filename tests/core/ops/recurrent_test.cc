@@ -95,10 +95,12 @@ TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
   on_every_target([] {
     for (const std::int64_t size : {1, 3, 7, 8, 9, 16, 17, 33, -1, -2, -3, -8, -13, -33}) {
       const std::int64_t hidden = std::abs(size);  // negative: with norms
+      CAPTURE(size);
       Inputs x;
       for (const Input& input : inputs(4, 5, hidden, size < 0))
         x.push_back(input.make(static_cast<std::uint64_t>(x.size())));
       CHECK(difference(run(x), by_definition(x)) < 1e-5);
+      if (size == -1) continue;  // the norm of one number has no gradient, only rounding
       const Tensor g = Input({2, 4, 5, hidden}).make(9);
       const auto gradients = [&](Tensor (*f)(const Inputs&)) {
         Tape tape;
