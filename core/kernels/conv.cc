@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/kernels/conv_batch.h"
+#include "core/kernels/conv_depthwise.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/kernels/conv_weight.h"
 #include "core/kernels/conv_winograd.h"
@@ -20,6 +21,8 @@ std::atomic<bool> exact = [] {
 
 void run(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
          Real* result) {
+  if (stencil.in_channels == 1 && stencil.out_channels == 1)
+    return run_depthwise(stencil, source, weight, bias, result);
   if (!exact && winograd_pays(stencil)) return run_winograd(stencil, source, weight, bias, result);
   (batch_pays(stencil) ? run_batch : run_stencil)(stencil, source, weight, bias, result);
 }

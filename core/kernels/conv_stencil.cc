@@ -478,6 +478,11 @@ class Plan {
       const Real* from = aside + area_begin(p);
       const Real* between = joined ? aside + area_begin(p + 1) : nullptr;
       const std::int64_t row0 = band * band_rows_, row1 = std::min(pass.rows, row0 + band_rows_);
+      if (st_.out_step_w == 1 && st_.out_step_h == 1) {
+        const std::int64_t pitch = area_pitch(pass), rows = row1 - row0;
+        copy_window({rows, pitch, 0, 0, 1, 1, rows, pass.columns}, from, result + row0 * st_.out_w);
+        continue;
+      }
       for (std::int64_t row = row0; row < row1; ++row, from += area_pitch(pass)) {
         Real* to = result + (row * st_.out_step_h + pass.offset_h) * st_.out_w + pass.offset_w;
         std::int64_t done = 0;

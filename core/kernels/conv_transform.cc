@@ -298,7 +298,9 @@ void OutputRowOf(const Real* from, std::int64_t xi_stride, const TileVector* til
 void GatherLine(const Real* row, std::int64_t extent, std::int64_t first, std::int64_t step,
                 std::int64_t count, Real* line) {
   const D d;
-  const auto reach = [&](std::int64_t x) HWY_ATTR { return x <= 0 ? 0 : (x + step - 1) / step; };
+  const auto reach = [&](std::int64_t x) HWY_ATTR {
+    return x <= 0 ? 0 : step == 1 ? x : (x + step - 1) / step;
+  };
   const std::int64_t j0 = std::min(reach(-first), count),
                      j1 = std::clamp(reach(extent - first), j0, count);
   std::int64_t j = 0;
@@ -329,23 +331,84 @@ void GatherLine(const Real* row, std::int64_t extent, std::int64_t first, std::i
   for (; j < count; ++j) line[j] = 0;
 }
 
+void Zeros(std::int64_t count, Real* to) {
+  const D d;
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::Zero(d), d, to + i);
+  for (; i < count; ++i) to[i] = 0;
+}
+
+// `rows` rows of zeros, kVectors vectors (or `vectors`, where that is 0) of every kStep-th number,
+// zeros. What a vector writes too much, the next one overwrites.
+template <int kStep, int kVectors>
+void CopyRows(const Real* in, std::int64_t in_step, std::int64_t rows, std::int64_t columns,
+              std::int64_t first, std::int64_t last, std::int64_t vectors, Real* to) {
+  const D d;
+  const std::int64_t count = kVectors == 0 ? vectors : kVectors;
+  for (; rows > 0; --rows, in += in_step, to += columns) {
+    hn::StoreU(hn::Zero(d), d, to);
+    HWY_UNROLL(4)
+    for (std::int64_t j = 0; j < count; ++j) {
+      V even = hn::Undefined(d), odd;
+      if constexpr (kStep == 1) {
+        even = hn::LoadU(d, in + j * static_cast<std::int64_t>(kLanes));
+      } else {
+        hn::LoadInterleaved2(d, in + 2 * j * static_cast<std::int64_t>(kLanes), even, odd);
+      }
+      hn::StoreU(even, d, to + first + j * static_cast<std::int64_t>(kLanes));
+    }
+    hn::StoreU(hn::Zero(d), d, to + last);
+  }
+}
+
 void CopyWindow(const Window& window, const Real* image, Real* to) {
-  if (window.x0 == 0 && window.step_w == 1 && window.columns == window.width &&
-      window.step_h == 1 && window.y0 >= 0 &&
-      window.y0 + window.rows <= window.height) {  // whole rows: one run
+  const std::int64_t step = window.step_w, columns = window.columns;
+  if (window.x0 == 0 && step == 1 && columns == window.width && window.step_h == 1 &&
+      window.y0 >= 0 && window.y0 + window.rows <= window.height) {  // whole rows: one run
     GatherLine(image + window.y0 * window.width, window.rows * window.width, 0, 1,
                window.rows * window.width, to);
     return;
   }
-  for (std::int64_t i = 0; i < window.rows; ++i, to += window.columns) {
-    const std::int64_t y = window.y0 + i * window.step_h;
-    if (y < 0 || y >= window.height) {
-      std::fill_n(to, window.columns, Real(0));
-    } else {
-      GatherLine(image + y * window.width, window.width, window.x0, window.step_w, window.columns,
-                 to);
-    }
+  const auto within = [](std::int64_t x, std::int64_t apart, std::int64_t most) {
+    const std::int64_t first = x <= 0 ? 0 : apart == 1 ? x : (x + apart - 1) / apart;
+    return std::min(first, most);
+  };
+  // Rows [i0, i1) and columns [j0, j1) are inside the image.
+  const std::int64_t i0 = within(-window.y0, window.step_h, window.rows),
+                     i1 = std::max(within(window.height - window.y0, window.step_h, window.rows),
+                                   i0),
+                     j0 = within(-window.x0, step, columns),
+                     j1 = std::max(within(window.width - window.x0, step, columns), j0);
+  Zeros(i0 * columns, to);
+  // Most rows are short, so whole vectors may read into the image's next rows and write into those
+  // of the window, which follow; but not beyond the end of either.
+  const auto lanes = static_cast<std::int64_t>(kLanes);
+  const std::int64_t vectors = (j1 - j0 + lanes - 1) / lanes;
+  const std::int64_t in_step = window.step_h * window.width;
+  const std::int64_t begin =
+      (window.y0 + i0 * window.step_h) * window.width + window.x0 + j0 * step;
+  std::int64_t fast = 0;
+  if (step <= 2 && j0 <= lanes && columns - j1 <= lanes && j1 > j0) {
+    const std::int64_t read = window.height * window.width - begin - vectors * lanes * step,
+                       write = (window.rows - i0) * columns -
+                               std::max(j1 + lanes, j0 + vectors * lanes);
+    if (read >= 0 && write >= 0)
+      fast = std::min({i1 - i0, read / in_step + 1, write / columns + 1});
   }
+  if (fast > 0) {
+    using Copy = void (*)(const Real*, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                          std::int64_t, std::int64_t, Real*);
+    constexpr Copy kCopies[2][5] = {
+        {CopyRows<1, 0>, CopyRows<1, 1>, CopyRows<1, 2>, CopyRows<1, 3>, CopyRows<1, 4>},
+        {CopyRows<2, 0>, CopyRows<2, 1>, CopyRows<2, 2>, CopyRows<2, 3>, CopyRows<2, 4>}};
+    kCopies[step - 1][vectors <= 4 ? vectors : 0](image + begin, in_step, fast, columns, j0, j1,
+                                                  vectors, to + i0 * columns);
+  }
+  for (std::int64_t i = i0 + fast; i < i1; ++i) {
+    GatherLine(image + (window.y0 + i * window.step_h) * window.width, window.width, window.x0,
+               step, columns, to + i * columns);
+  }
+  Zeros((window.rows - i1) * columns, to + i1 * columns);
 }
 
 void Interleave(const Real* even, const Real* odd, std::int64_t count, Real* to) {

@@ -19,6 +19,9 @@ constexpr std::int64_t kBandBytes = 256 << 10;
 // over stay in the first-level cache, and loading and storing the sums takes a twentieth of the
 // time.
 constexpr std::int64_t kBlock = 1024;
+constexpr std::int64_t kSumBytes = 128 << 10;
+// At most so many parts of images, each with its own sums: enough for some threads to be busy.
+constexpr std::int64_t kParts = 8;
 
 /// dw[o, c, tap] = Σ g[o] · x[c] shifted by the tap. In planes as in Note [Convolution without
 /// im2col] a tap is a constant shift for all rows at once; g is copied with zeros where planes have
@@ -29,9 +32,17 @@ class WeightPixels {
       : st_(forward_stencil(s)),
         lanes_(tile_shape().lanes),
         width_(st_.columns + st_.reach_w),
-        // Output channels per chunk of work; each chunk packs x for itself.
-        chunk_(std::max<std::int64_t>(ceil_div(ceil_div(st_.out_channels, 8), 6) * 6, 1)),
-        chunks_(ceil_div(st_.out_channels, chunk_)) {
+        columns_(st_.in_channels * st_.weight_channel) {
+    // Work is cut by output channels, each chunk of which packs x for itself, only as far as sums
+    // must stay in the second-level cache, or where there are too few images to cut it by.
+    const std::int64_t row_sums = columns_ * lanes_ * static_cast<std::int64_t>(sizeof(Real));
+    const std::int64_t most = st_.images < kParts ? ceil_div(st_.out_channels, kParts)
+                                                  : std::max<std::int64_t>(kSumBytes / row_sums, 1);
+    chunk_ = std::clamp<std::int64_t>(ceil_div(most, 6) * 6, 1,
+                                      std::max<std::int64_t>(st_.out_channels, 1));
+    chunks_ = ceil_div(st_.out_channels, chunk_);
+    parts_ = std::clamp<std::int64_t>(kParts / std::max<std::int64_t>(st_.groups * chunks_, 1), 1,
+                                      std::max<std::int64_t>(st_.images, 1));
     const auto planes = static_cast<std::int64_t>(st_.planes.size());
     const std::int64_t row_bytes =
         (planes * st_.in_channels + chunk_) * width_ * static_cast<std::int64_t>(sizeof(Real));
@@ -50,7 +61,7 @@ class WeightPixels {
   }
 
   double cost() const {
-    const auto columns = static_cast<double>(offsets_.size()),
+    const auto columns = static_cast<double>(columns_),
                outputs = static_cast<double>(st_.out_channels);
     const auto width = static_cast<double>(width_);
     const auto planes = static_cast<double>(chunks_ * st_.in_channels *
@@ -59,7 +70,7 @@ class WeightPixels {
     // and the copies.
     const double row = outputs * columns * width * 0.62 / static_cast<double>(lanes_) +
                        outputs * (12 + 0.4 * width) +
-                       planes * (12 + (st_.in_step_w == 1 ? 0.4 : 2) * width);
+                       planes * (12 + (st_.in_step_w == 1 ? 0.4 : 0.8) * width);
     // Per weight: 5 cycles for loading and storing each block's sums, 15 for adding up the lanes.
     const std::int64_t blocks =
         st_.images * ceil_div(st_.rows, band_rows_) * ceil_div(depth_, kBlock);
@@ -69,29 +80,32 @@ class WeightPixels {
   }
 
   void run(const Real* g, const Real* x, Real* dw) const {
-    const auto columns = static_cast<std::int64_t>(offsets_.size());
-    const std::int64_t work =
-        st_.images * st_.rows * width_ * std::min(chunk_, st_.out_channels) * columns;
+    const std::int64_t work = ceil_div(st_.images, parts_) * st_.rows * width_ * chunk_ * columns_;
+    const std::int64_t weights = st_.groups * st_.out_channels * columns_;
+    Scratch<double> partial(parts_ * weights);
     parallel_for(
-        st_.groups * chunks_, ceil_div(500'000, work), [&](std::int64_t begin, std::int64_t end) {
+        st_.groups * chunks_ * parts_, ceil_div(500'000, work),
+        [&](std::int64_t begin, std::int64_t end) {
           const auto planes = static_cast<std::int64_t>(st_.planes.size());
           const std::int64_t x_size =
               st_.in_channels * planes * x_pitch_ + st_.reach_h * width_ + st_.reach_w + lanes_;
-          Scratch<Real> xs(x_size), gs(chunk_ * g_pitch_), sums(chunk_ * columns * lanes_);
+          Scratch<Real> xs(x_size), gs(chunk_ * g_pitch_), sums(chunk_ * columns_ * lanes_);
           // Lanes beyond the last pixel meet zeros of g; what they read of x must be numbers.
           std::fill(xs.data(), xs.data() + x_size, Real(0));
           std::fill(gs.data(), gs.data() + chunk_ * g_pitch_, Real(0));
           for (std::int64_t i = begin; i < end; ++i) {
-            const std::int64_t group = i / chunks_, o0 = i % chunks_ * chunk_,
+            const std::int64_t part = i % parts_, group = i / parts_ / chunks_,
+                               o0 = i / parts_ % chunks_ * chunk_,
                                rows = std::min(chunk_, st_.out_channels - o0);
-            std::fill(sums.data(), sums.data() + rows * columns * lanes_, Real(0));
-            for (std::int64_t n = 0; n < st_.images; ++n) {
+            std::fill(sums.data(), sums.data() + rows * columns_ * lanes_, Real(0));
+            const std::int64_t last = st_.images * (part + 1) / parts_;
+            for (std::int64_t n = st_.images * part / parts_; n < last; ++n) {
               const std::int64_t image = n * st_.groups + group;
               for (std::int64_t row = 0; row < st_.rows; row += band_rows_) {
                 pack_x(x + image * st_.in_channels * st_.in_h * st_.in_w, row, xs.data());
                 pack_g(g + (image * st_.out_channels + o0) * st_.out_h * st_.out_w, rows, row,
                        gs.data());
-                LaneJob job{rows,    columns,         0,          nullptr, g_pitch_,
+                LaneJob job{rows,    columns_,        0,          nullptr, g_pitch_,
                             nullptr, offsets_.data(), sums.data()};
                 for (std::int64_t k = 0; k < depth_; k += kBlock) {
                   job.depth = std::min(kBlock, depth_ - k);
@@ -101,9 +115,15 @@ class WeightPixels {
                 }
               }
             }
-            unpack(sums.data(), rows, dw + group * st_.group_weights() + o0 * st_.weight_row);
+            add_lanes(sums.data(), rows * columns_,
+                      partial.data() + part * weights + (group * st_.out_channels + o0) * columns_);
           }
         });
+    for (std::int64_t i = 0; i < weights; ++i) {
+      double sum = 0;
+      for (std::int64_t part = 0; part < parts_; ++part) sum += partial[part * weights + i];
+      dw[i] = static_cast<Real>(sum);
+    }
   }
 
  private:
@@ -125,21 +145,18 @@ class WeightPixels {
     }
   }
 
-  void unpack(const Real* sums, std::int64_t rows, Real* dw) const {
-    for (std::int64_t o = 0; o < rows; ++o) {
-      for (std::int64_t c = 0; c < st_.in_channels; ++c) {
-        for (const Tap& tap : st_.passes.front().taps) {
-          double sum = 0;
-          for (std::int64_t l = 0; l < lanes_; ++l) sum += *sums++;
-          dw[o * st_.weight_row + c * st_.weight_channel + tap.weight] = static_cast<Real>(sum);
-        }
-      }
+  void add_lanes(const Real* sums, std::int64_t weights, double* to) const {
+    for (std::int64_t i = 0; i < weights; ++i, sums += lanes_) {
+      to[i] = 0;
+      for (std::int64_t l = 0; l < lanes_; ++l) to[i] += sums[l];
     }
   }
 
   const Stencil st_;
-  const std::int64_t lanes_, width_;  // of a row with padding
-  const std::int64_t chunk_, chunks_;
+  const std::int64_t lanes_, width_;     // of a row with padding
+  const std::int64_t columns_;           // (input channel, tap)
+  std::int64_t chunk_ = 1, chunks_ = 1;  // output channels per chunk of work
+  std::int64_t parts_ = 1;               // of the images
   std::int64_t band_rows_ = 1, depth_ = 0, g_pitch_ = 0, x_pitch_ = 0;
   std::vector<std::int32_t> offsets_;  // of (channel, tap) in packed x
 };
