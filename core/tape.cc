@@ -227,7 +227,8 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
         if (may_overwrite(sum)) first_sum = &sum;
       }
       const Context context(entry.place);
-      Grads grads = entry.backward(adjoint[i], Needs(needed, first_sum));
+      const bool is_last = !options.keep && !options.create_graph;
+      Grads grads = entry.backward(adjoint[i], Needs(needed, first_sum, is_last));
       // linear without a bias returns three gradients, the last one undefined, for two inputs.
       for (std::size_t k = 0; k < std::min(grads.size(), entry.inputs.size()); ++k) {
         const Index input = entry.inputs[k];
@@ -242,7 +243,7 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
           sum = sum.defined() ? add(sum, grads[k]) : grads[k];
         }
       }
-      if (!options.keep && !options.create_graph) {
+      if (is_last) {
         entry.backward = nullptr;
         entry.consumed = true;
       }

@@ -42,17 +42,20 @@ using Grads = std::vector<Tensor>;
 /// Which inputs' gradients anyone asked for; expensive ops look before computing.
 class Needs {
  public:
-  explicit Needs(std::uint64_t bits, Tensor* first_sum = nullptr)
-      : bits_(bits), first_sum_(first_sum) {}
+  explicit Needs(std::uint64_t bits, Tensor* first_sum = nullptr, bool is_last = false)
+      : bits_(bits), first_sum_(first_sum), is_last_(is_last) {}
   bool operator[](std::size_t input) const { return input >= 64 || ((bits_ >> input) & 1U) != 0; }
   /// What other ops have contributed to the adjoint of the first input, when nobody else holds it
   /// and nothing records: a Backward may add to its numbers and return no gradient. Else nullptr.
   /// So the gradients of a tensor's many slices need no tensor of full size each.
   Tensor* first_sum() const { return first_sum_; }
+  /// Nobody will call this Backward again: it may overwrite what it alone keeps.
+  bool is_last() const { return is_last_; }
 
  private:
   std::uint64_t bits_;
   Tensor* first_sum_;
+  bool is_last_;
 };
 
 /// Maps the adjoint of an op's output to the adjoints of its inputs; see Note [Closed under

@@ -55,7 +55,8 @@ enum class NormKind { kCentered, kUncentered, kFixed };
 
 /// With x̂ = (x − mean)·rstd and h = γ·g: dx = rstd·(h − ⟨h⟩ − x̂·⟨h·x̂⟩), without ⟨h⟩ when not
 /// centered, and without both when fixed; dγ = Σ g·x̂ and dβ = Σ g over the elements of each. dx,
-/// dgamma and dbeta may be nullptr.
+/// dgamma and dbeta may be nullptr; dx may be x where γ goes along with each run and neither dγ nor
+/// dβ is asked for.
 void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
                    const AffineView& affine, const NormMoments& moments, NormKind kind,
                    Real* dgamma, Real* dbeta);

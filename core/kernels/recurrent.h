@@ -18,13 +18,13 @@ void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, std:
 void lstm_output(const Real* gates, const Real* c, Real* top, Real* h, std::int64_t rows,
                  std::int64_t hidden);
 
-/// The gradient of lstm_output from its results. gh + gh_more arrives at h; fills o's part of
-/// dgates, and the gradient of c.
+/// The gradient of lstm_output from its results; dgates may be gates. gh + gh_more arrives at h;
+/// fills o's part of dgates, and the gradient of c.
 void lstm_output_grad(const Real* gates, const Real* top, const Real* gh, const Real* gh_more,
                       Real* dgates, Real* dc, std::int64_t rows, std::int64_t hidden);
 
-/// The gradient of lstm_gates from its results. gc + gc_more + dc arrives at c; dc becomes the
-/// gradient of `before`. Fills the other three parts of dgates.
+/// The gradient of lstm_gates from its results; dgates may be gates. gc + gc_more + dc arrives at
+/// c; dc becomes the gradient of `before`. Fills the other three parts of dgates.
 void lstm_gates_grad(const Real* gates, const Real* before, const Real* gc, const Real* gc_more,
                      Real* dc, Real* dgates, std::int64_t rows, std::int64_t hidden);
 

@@ -72,21 +72,25 @@ class StepNorm {
                           moments(step), variance.data());
   }
 
-  // From the gradient of a step's y that of its x; adds those of γ and β to theirs.
+  // From the gradient of a step's y that of its x; adds those of γ and β to theirs. dx may be x.
   void backward(std::int64_t step, const Real* g, const Real* x, const Real* gamma, Real* dx,
                 Tensor& dgamma, Tensor& dbeta) {
-    Scratch<Real> now(2 * width_);
-    Real *s = dgamma.defined() ? now.data() : nullptr,
-         *t = dbeta.defined() ? now.data() + width_ : nullptr;
-    kernels::norm_backward(g, x, dx, view(), affine(gamma, nullptr), moments(step),
-                           kernels::NormKind::kCentered, s, t);
-    const auto add = [&](const Real* from, Tensor& to) {
-      if (from == nullptr) return;
-      Real* sum = to.mutable_data().data();
-      for (std::int64_t j = 0; j < width_; ++j) sum[j] += from[j];
+    const auto run = [&](Real* to_x, Real* to_gamma, Real* to_beta) {
+      kernels::norm_backward(g, x, to_x, view(), affine(gamma, nullptr), moments(step),
+                             kernels::NormKind::kCentered, to_gamma, to_beta);
     };
-    add(s, dgamma);
-    add(t, dbeta);
+    if (dgamma.defined() || dbeta.defined()) {
+      Scratch<Real> now(2 * width_);
+      run(nullptr, now.data(), now.data() + width_);
+      const auto add = [&](const Real* from, Tensor& to) {
+        if (!to.defined()) return;
+        Real* sum = to.mutable_data().data();
+        for (std::int64_t j = 0; j < width_; ++j) sum[j] += from[j];
+      };
+      add(now.data(), dgamma);
+      add(now.data() + width_, dbeta);
+    }
+    run(dx, nullptr, nullptr);
   }
 
  private:
@@ -167,8 +171,13 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   const Real *h = y.data().data(), *c = h + all;
   const Real *gates = k.gates.data().data(), *top = k.top.data().data();
   const Real* products = normed ? k.products.data().data() : nullptr;
+  // The gradients of the gates, and of W_hh·h, take the place of their values, number by number, if
+  // these are not needed again.
+  const auto in_place_of = [&](const Tensor& values) {
+    return need.is_last() ? values : Tensor::empty(values.shape());
+  };
   Grads grads(kInputs);
-  grads[kFromInputs] = Tensor::empty({steps, samples, 4 * hidden});
+  grads[kFromInputs] = in_place_of(k.gates);
   grads[kH] = Tensor::zeros({samples, hidden});
   grads[kC] = Tensor::zeros({samples, hidden});
   Real* dgates = grads[kFromInputs].mutable_data().data();
@@ -178,12 +187,14 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   }
   if (normed && need[kBias] && k.inputs[kBias].defined())
     grads[kBias] = Tensor::zeros({4 * hidden});
-  // Of all steps, the gradient of W_hh·h; of one, that of what o multiplied, and of c'.
-  Scratch<Real> dproducts(normed ? 4 * all : 1), dtop(state), through(state);
+  Tensor of_products = normed ? in_place_of(k.products) : grads[kFromInputs];
+  Real* dproducts = of_products.mutable_data().data();
+  // Of one step, the gradient of what o multiplied, and of c'.
+  Scratch<Real> dtop(state), through(state);
   for (std::int64_t t = steps; t-- > 0;) {
     const Real* before = t > 0 ? c + (t - 1) * state : k.input(kC);
     const Real* gates_now = gates + 4 * t * state;
-    Real *dgates_now = dgates + 4 * t * state, *dproduct = dgates_now;
+    Real *dgates_now = dgates + 4 * t * state, *dproducts_now = dproducts + 4 * t * state;
     kernels::lstm_output_grad(gates_now, top + t * state, gh + t * state, dh, dgates_now,
                               normed ? dtop.data() : through.data(), samples, hidden);
     if (normed) {
@@ -193,22 +204,21 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
     kernels::lstm_gates_grad(gates_now, before, gc + t * state, through.data(), dc, dgates_now,
                              samples, hidden);
     if (normed) {
-      dproduct = dproducts.data() + 4 * t * state;
-      k.hidden_norm->backward(t, dgates_now, products + 4 * t * state, k.input(kHidden), dproduct,
-                              grads[kHidden], grads[kBias]);
+      k.hidden_norm->backward(t, dgates_now, products + 4 * t * state, k.input(kHidden),
+                              dproducts_now, grads[kHidden], grads[kBias]);
     }
     if (t > 0 || need[kH])
-      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dproduct, k.input(kWeight), dh);
+      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dproducts_now, k.input(kWeight),
+                    dh);
   }
   if (need[kWeight]) {
     grads[kWeight] = Tensor::empty({4 * hidden, hidden});
-    const Real* all_dproducts = normed ? dproducts.data() : dgates;
     kernels::GemmShape shape{.m = 4 * hidden, .n = hidden, .k = samples, .transpose_a = true};
     Real* dw = grads[kWeight].mutable_data().data();
-    kernels::gemm(shape, all_dproducts, k.input(kH), dw);
+    kernels::gemm(shape, dproducts, k.input(kH), dw);
     shape.k = (steps - 1) * samples;
     shape.accumulate = true;
-    kernels::gemm(shape, all_dproducts + 4 * state, h, dw);
+    kernels::gemm(shape, dproducts + 4 * state, h, dw);
   }
   if (!normed && need[kBias] && k.inputs[kBias].defined())
     grads[kBias] = sum(grads[kFromInputs], {0, 1});
