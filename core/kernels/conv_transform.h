@@ -33,7 +33,12 @@ namespace tapestry::kernels {
 //     |error| ≤ 64 · 2⁻²⁴ · √C · kH · kW · max|x| · max|w|
 //
 // (largest seen: 45); its root mean square is 2 to 10 times that of plain sums, whose bound
-// 2·√K·2⁻²⁴·Σ|a·b| it also meets from about 16 channels up.
+// 2·√K·2⁻²⁴·Σ|a·b| it also meets from about 16 channels up. Numbers that do not cancel, such as
+// those with a large mean, have errors that add up: C in place of √C.
+//
+// Other kernels are cut into windows of r × r taps, the last ones filled up with zeros: 5 × 5 into
+// four of 3 × 3, 9 products per pixel against 25. So is what a stride leaves: 3 × 3 with stride 2
+// sees its four planes with 2 × 2, 2 × 1, 1 × 2 and 1 tap, 6.25 products against 9.
 //
 // With points 0, ±a, ±b, ∞ the rows of Bᵀ are the coefficients of Π(t − q) over the other points q,
 // those of G the powers of a point over Π(p − q), those of A its powers.

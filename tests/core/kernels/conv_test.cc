@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -11,6 +13,7 @@
 
 #include "core/kernels/conv_batch.h"
 #include "core/kernels/conv_stencil.h"
+#include "core/kernels/conv_weight.h"
 #include "core/kernels/conv_winograd.h"
 #include "core/kernels/reference_linear.h"
 #include "core/kernels/simd_info.h"
@@ -240,6 +243,112 @@ TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
       }
     }
   });
+}
+
+TEST_CASE("depthwise convolution equals its definition") {
+  on_every_target([] {
+    Numbers random;
+    for (int turn = 0; turn < 40;) {
+      const std::int64_t channels = random.pick(1, 9);
+      ConvShape s = square(random.pick(1, 3), channels, channels, 1, random.pick(1, 7),
+                           random.pick(1, 3), random.pick(0, 3), channels);
+      s.height = random.pick(1, 12) * random.pick(1, 6);
+      s.width = random.pick(1, 12) * random.pick(1, 6);
+      s.dilation_h = random.pick(1, 2);
+      s.stride_w = random.pick(0, 2) != 0 ? s.stride_h : random.pick(1, 3);
+      if (s.out_h() < 1 || s.out_w() < 1) continue;
+      check(s, random);
+      ++turn;
+    }
+    check(square(1, 2, 2, 301, 3, 1, 1, 2), random);  // several bands of rows
+  });
+}
+
+// Numbers that are harder on a sum than those around 0: with a large mean, of alternating sign, of
+// all sizes.
+static std::vector<Real> hard(std::vector<Real> values, int kind) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (kind == 0) values[i] = 1 + values[i] / 64;
+    if (kind == 1) values[i] = (i % 2 == 0 ? 1 : -1) + values[i] / 64;
+    if (kind == 2) values[i] = std::ldexp(values[i], -static_cast<int>(i * 7 % 12));
+  }
+  return values;
+}
+
+TEST_CASE("no algorithm exceeds its error bound on numbers that are hard to sum") {
+  Numbers random;
+  for (const ConvShape& s : {square(3, 32, 24, 20, 3, 1, 1), square(9, 40, 16, 12, 5, 2, 2),
+                             square(8, 24, 32, 8, 4, 2, 1), square(2, 16, 16, 21, 7, 1, 3)}) {
+    for (const int kind : {0, 1, 2}) {
+      CAPTURE(text(s));
+      CAPTURE(kind);
+      const auto x = hard(random.vector(s.x_size()), kind),
+                 w = hard(random.vector(s.w_size()), kind),
+                 g = hard(random.vector(s.y_size()), kind);
+      std::vector<Real> y(g.size()), dx(x.size()), dw(w.size());
+      kernels::reference::conv_forward(s, x.data(), w.data(), nullptr, y.data());
+      kernels::reference::conv_input_grad(s, g.data(), w.data(), nullptr, dx.data());
+      kernels::reference::conv_weight_grad(s, g.data(), x.data(), dw.data());
+      const double taps = static_cast<double>(s.kernel_h * s.kernel_w);
+      // Products are at most 1.04, and of the same size: the bounds for random numbers with C in
+      // place of √C for Winograd, whose errors then add up, and 1 in place of 1/4.
+      const auto bound = [&](bool fewer, double channels, double terms) {
+        return kEpsilon * (fewer ? 64 * channels * taps
+                                 : 2 * std::sqrt(channels * terms) * (channels * terms * 1.04 + 1));
+      };
+      const auto forward = kernels::forward_stencil(s), backward = kernels::input_grad_stencil(s);
+      for (const auto algorithm :
+           {kernels::run_stencil, kernels::run_batch, kernels::run_winograd}) {
+        const bool fewer = algorithm == kernels::run_winograd;
+        std::vector<Real> to(y.size());
+        algorithm(forward, x.data(), w.data(), nullptr, to.data());
+        check_close(to, y, bound(fewer, static_cast<double>(s.channels), taps));
+        to.resize(dx.size());
+        algorithm(backward, g.data(), w.data(), nullptr, to.data());
+        check_close(to, dx, bound(fewer, static_cast<double>(s.out_channels), taps));
+      }
+      const auto pixels = static_cast<double>(s.n * s.out_h() * s.out_w());
+      for (const auto algorithm :
+           {kernels::run_weight_grad, kernels::run_weight_pixels, kernels::run_winograd_weight}) {
+        std::vector<Real> to(dw.size());
+        algorithm(s, g.data(), x.data(), to.data());
+        // Winograd's sums run over tiles: pixels take the place of channels and taps.
+        check_close(to, dw,
+                    algorithm == kernels::run_winograd_weight ? 64 * kEpsilon * pixels
+                                                              : bound(false, pixels, 1));
+      }
+    }
+  }
+}
+
+/// Whether convolution of a shape that Winograd is faster for gives the bits of plain sums.
+static bool sums_plainly() {
+  Numbers random;
+  const ConvShape s = square(2, 48, 48, 16, 3, 1, 1);
+  const auto x = random.vector(s.x_size()), w = random.vector(s.w_size());
+  std::vector<Real> y(static_cast<std::size_t>(s.y_size())), plain_sums(y.size());
+  kernels::conv_forward(s, x.data(), w.data(), nullptr, y.data());
+  kernels::run_stencil(kernels::forward_stencil(s), x.data(), w.data(), nullptr, plain_sums.data());
+  return y == plain_sums;
+}
+
+// Run by the next one, in a process with the variable.
+TEST_CASE("TAPESTRY_EXACT_CONV=1 is in force" * doctest::skip()) {
+  CHECK(kernels::exact_convolution());
+  CHECK(sums_plainly());
+}
+
+TEST_CASE("the environment variable TAPESTRY_EXACT_CONV=1 turns Winograd off, nothing else does") {
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  const auto passes = [&](const std::string& value) {
+    const std::string command = "TAPESTRY_EXACT_CONV=" + value + " '" + self +
+                                "' --no-skip --test-case='*_CONV=1 is in force' >/dev/null";
+    return std::system(command.c_str()) == 0;
+  };
+  CHECK(passes("1"));
+  CHECK_FALSE(passes("0"));
+  kernels::set_exact_convolution(false);
+  CHECK_FALSE(sums_plainly());
 }
 
 TEST_CASE("without Winograd, errors stay within the bound of plain sums") {
