@@ -7,7 +7,7 @@
 
 namespace tapestry::kernels {
 
-/// Whether run_batch() needs fewer vector operations than run_stencil().
+/// Whether run_batch() is expected to be faster than run_stencil().
 bool batch_pays(const Stencil& stencil);
 
 /// Expected time of the better of run_batch() and run_stencil() in cycles.

@@ -254,15 +254,15 @@ double weight_grad_cost(const ConvShape& s) {
   const double run = s.dilation_w == 1 ? columns * inputs : inputs;  // numbers without a gap
   const double vectors = rows * columns * inputs / run * std::ceil(run / lanes);
   const double pixels = static_cast<double>(s.n * s.out_h() * s.out_w() * s.groups);
-  // Two multiply-adds per cycle, 87 % of them reached, but no fewer than 4 cycles for a pixel: each
+  // Two multiply-adds per cycle, 81 % of them reached, but no fewer than 4 cycles for a pixel: each
   // waits for the one before. Then 1.2 cycles for each number that is transposed and 40 for each
-  // row of x, and for each weight at the end 1.2 where whole vectors are turned around, else 3.5.
+  // row of x, and for each weight at the end 2 where whole vectors are turned around, else 3.5.
   // Measured.
-  const double products = std::max(outputs * vectors * 0.575, 4 * std::ceil(outputs * vectors / 8));
+  const double products = std::max(outputs * vectors * 0.62, 4 * std::ceil(outputs * vectors / 8));
   return pixels *
              (products + (outputs + inputs * static_cast<double>(s.stride_h * s.stride_w)) * 1.2) +
          static_cast<double>(s.n * s.groups * s.out_h() * s.stride_h) * 40 +
-         static_cast<double>(s.w_size()) * (std::fmod(run, lanes) == 0 ? 1.2 : 3.5);
+         static_cast<double>(s.w_size()) * (std::fmod(run, lanes) == 0 ? 2 : 3.5);
 }
 
 void run_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {

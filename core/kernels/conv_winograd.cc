@@ -84,7 +84,7 @@ class Winograd {
   // Cycles per vector of tiles and each of the n² products: for a multiply-add (two per cycle, 15 %
   // lost around the edges), for transforming one channel's input or output, and, per weight, for
   // transforming it. Measured.
-  static constexpr double kProductCost = 0.58, kTransformCost = 7, kWeightCost = 1;
+  static constexpr double kProductCost = 0.58, kTransformCost = 10, kWeightCost = 2.5;
 
   struct Operands {
     const Real* source;  // of the group in image 0

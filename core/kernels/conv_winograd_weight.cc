@@ -119,7 +119,7 @@ class WinogradWeight {
  private:
   // Cycles: per multiply-add of a vector; for transforming a vector, per product; for a vector of
   // sums. Measured.
-  static constexpr double kProductCost = 0.6, kTransformCost = 8, kSumCost = 16;
+  static constexpr double kProductCost = 0.6, kTransformCost = 12, kSumCost = 10;
 
   // Source row and column of the first pixel of the first tile.
   std::int64_t origin_y(const Filter& f) const {
