@@ -183,11 +183,13 @@ def style(norm, draw):
                 double(), block(128, 64, 3, 1, 64), double(), block(64, 32, 3, 1, 128), conv(32, 3, 9, 1))
     judge = LossNet()
     optimizer = adam(net)
-    x = draw("normal", "x", 4, 3, 128, 128)
-    with torch.no_grad():
-        targets = [gram(maps) for maps in judge(draw("normal", "style", 4, 3, 128, 128))]
+    x, example = draw("normal", "x", 4, 3, 128, 128), draw("normal", "style", 4, 3, 128, 128)
+    targets = []
 
     def step():
+        if not targets:  # only now: the judge's weights may have been replaced since it was made
+            with torch.no_grad():
+                targets.extend(gram(maps) for maps in judge(example))
         y = net(x)
         maps = judge(y)
         with torch.no_grad():
