@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
 #include "core/parallel.h"
@@ -18,8 +19,6 @@ namespace {
 // sit at the same pixel, the taps that fall into the padding are the same for all of them and are
 // left out: for a 4 × 4 kernel with padding 1 on a 4 × 4 result that is a quarter of all products.
 // The price is a transposition on the way in and out.
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 constexpr std::int64_t kTileBytes = 24 << 10;    // as in conv_stencil.cc
 constexpr std::int64_t kPanelBytes = 192 << 10;  // as in conv_stencil.cc

@@ -8,6 +8,7 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_transform.h"
 #include "core/memory.h"
 #include "core/parallel.h"
@@ -62,8 +63,6 @@ namespace {
 
 HWY_EXPORT(Correlate);
 HWY_EXPORT(Lanes);
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // The planes of a band of rows with padding, and its results: second-level cache.
 constexpr std::int64_t kBandBytes = 128 << 10;

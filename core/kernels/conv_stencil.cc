@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_transform.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
@@ -12,8 +13,6 @@
 namespace tapestry::kernels {
 
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Along one axis: which rows of g the rows of dx are made of.
 struct Axis {

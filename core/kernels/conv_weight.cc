@@ -4,14 +4,13 @@
 #include <cmath>
 #include <vector>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
 #include "core/parallel.h"
 
 namespace tapestry::kernels {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Pixels in one block of the sum: 256 × 16 numbers of x are 16 KB, half a first-level cache; and no
 // register sums more terms.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/kernels/conv_transform.h"
 #include "core/kernels/conv_weight.h"
@@ -10,8 +11,6 @@
 
 namespace tapestry::kernels {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Packed x and g of a band of rows: second-level cache.
 constexpr std::int64_t kBandBytes = 256 << 10;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_batch.h"
 #include "core/kernels/conv_transform.h"
 #include "core/kernels/gemm_tile.h"
@@ -13,8 +14,6 @@
 namespace tapestry::kernels {
 
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Transformed input and products of one unit of work: mostly in a 512 KB second-level cache.
 constexpr std::int64_t kUnitBytes = 640 << 10;

@@ -2,6 +2,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_transform.h"
 #include "core/kernels/conv_winograd.h"
 #include "core/kernels/gemm_tile.h"
@@ -10,8 +11,6 @@
 
 namespace tapestry::kernels {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Transformed g and x of one batch of tiles, shared by all threads: a part of the third-level
 // cache. The more tiles, the less often the sums are loaded and stored.

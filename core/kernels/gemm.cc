@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/kernels/ceil_div.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
 #include "core/parallel.h"
@@ -35,8 +36,6 @@ constexpr std::int64_t kPackTogether = 4;
 // A chunk of work takes at least this many multiply-adds, about 10 µs on one core: waking a thread
 // costs 1-5 µs.
 constexpr std::int64_t kChunkWork = 500'000;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 void fill(const GemmShape& s, Real* c) {
   if (s.accumulate) return;
