@@ -32,8 +32,10 @@ RecurrentState gru_step(const std::vector<Tensor>& a, const std::vector<Tensor>&
 using Step = RecurrentState (*)(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
                                 const RecurrentState& before);
 template <Step step, int gates>
-RecurrentOutput step_by_step(const Tensor& from_inputs, const RecurrentWeights& w,
+RecurrentOutput step_by_step(const Tensor& x, const RecurrentWeights& w,
                              const RecurrentState& first) {
+  // What the inputs contribute does not depend on the state: one product for all steps.
+  const Tensor from_inputs = linear(x, w.w_ih, w.b_ih);
   RecurrentState state = first;
   std::vector<Tensor> all;
   for (std::int64_t t = 0; t < from_inputs.dim(0); ++t) {
@@ -50,9 +52,10 @@ RecurrentOutput output_of(const Tensor& y) {
   return {h, {select(h, 0, -1), select(select(y, 0, 1), 0, -1)}};
 }
 
-RecurrentOutput lstm_sequence(const Tensor& from_inputs, const RecurrentWeights& w,
+RecurrentOutput lstm_sequence(const Tensor& x, const RecurrentWeights& w,
                               const RecurrentState& first) {
-  return output_of(lstm(from_inputs, w.w_hh, w.b_hh, first.h, first.c));
+  const Tensor bias = !w.b_ih.defined() ? w.b_hh : !w.b_hh.defined() ? w.b_ih : w.b_ih + w.b_hh;
+  return output_of(lstm(x, {w.w_ih, w.w_hh, bias}, first.h, first.c));
 }
 
 constexpr std::array<Recurrence, 3> kRules{{{"RNN", 1, false, step_by_step<rnn_step, 1>},
@@ -100,7 +103,7 @@ RecurrentState one_step(const Recurrence& rule, const Tensor& x, const Recurrent
   check_input(rule.name, x, 2, w.w_ih.dim(1));
   const RecurrentState before =
       checked_state(rule.name, state, x.dim(0), w.w_hh.dim(1), rule.has_c);
-  return rule.sequence(unsqueeze(linear(x, w.w_ih, w.b_ih), {0}), w, before).last;
+  return rule.sequence(unsqueeze(x, {0}), w, before).last;
 }
 
 }  // namespace
@@ -126,9 +129,7 @@ RecurrentOutput run_sequence(const Recurrence& rule, const Tensor& x, const Recu
                              const RecurrentState& first) {
   check_weights(rule.name, rule.gates, w.w_ih, w.w_hh);
   check_input(rule.name, x, 3, w.w_ih.dim(1));
-  // What the inputs contribute does not depend on the state: one product for all steps.
-  return rule.sequence(linear(x, w.w_ih, w.b_ih), w,
-                       checked_state(rule.name, first, x.dim(1), w.w_hh.dim(1), rule.has_c));
+  return rule.sequence(x, w, checked_state(rule.name, first, x.dim(1), w.w_hh.dim(1), rule.has_c));
 }
 
 // Layers
@@ -296,8 +297,8 @@ RecurrentOutput LayerNormLSTMCell::run(const Tensor& x, const RecurrentState& fi
   check_input(kind(), x, 3, w_ih_.dim(1));
   const RecurrentState state = checked_state(kind(), first, x.dim(1), w_hh_.dim(1), true);
   const std::vector<Tensor> cell = norm_c_->parameters();
-  return output_of(lstm(norm_i_(linear(x, w_ih_)), w_hh_, bias_, state.h, state.c,
-                        {norm_h_->parameters()[0], cell[0], cell[1]}));
+  return output_of(lstm(x, {w_ih_, w_hh_, bias_}, state.h, state.c,
+                        {norm_i_->parameters()[0], norm_h_->parameters()[0], cell[0], cell[1]}));
 }
 
 }  // namespace tapestry::nn

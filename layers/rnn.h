@@ -44,8 +44,8 @@ struct Recurrence {
   std::string_view name;
   int gates;
   bool has_c;
-  /// Runs over a of all steps, (T, N, gates·hidden).
-  RecurrentOutput (*sequence)(const Tensor& from_inputs, const RecurrentWeights& w,
+  /// Runs over x (T, N, in) from a state whose tensors are defined.
+  RecurrentOutput (*sequence)(const Tensor& x, const RecurrentWeights& w,
                               const RecurrentState& first);
 };
 /// "RNN", "LSTM", "GRU"; throws Error with the list for anything else.

@@ -34,13 +34,16 @@ HWY_INLINE void EachVector(std::int64_t rows, std::int64_t hidden, F body) {
   });
 }
 
+template <bool kMore>
 void LstmGates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
                std::int64_t hidden) {
   EachVector(rows, hidden, [=](auto load, auto store, std::int64_t row, std::int64_t j) HWY_ATTR {
     const RealTag d;
     const std::int64_t at = row * 4 * hidden + j, to = row * hidden + j;
     const auto sum = [&](std::int64_t gate) HWY_ATTR {
-      return hn::Add(load(gates + at + gate * hidden), load(more + at + gate * hidden));
+      const auto value = load(gates + at + gate * hidden);
+      if constexpr (kMore) return hn::Add(value, load(more + at + gate * hidden));
+      return value;
     };
     const auto i = Logistic(d, sum(0)), f = Logistic(d, sum(1));
     const auto g = SafeTanh(d, sum(2)), o = Logistic(d, sum(3));
@@ -50,6 +53,11 @@ void LstmGates(Real* gates, const Real* more, const Real* before, Real* c, std::
     store(o, gates + at + 3 * hidden);
     store(hn::MulAdd(f, load(before + to), hn::Mul(i, g)), c + to);
   });
+}
+
+void LstmAllGates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
+                  std::int64_t hidden) {
+  (more == nullptr ? LstmGates<false> : LstmGates<true>)(gates, more, before, c, rows, hidden);
 }
 
 void LstmOutput(const Real* gates, const Real* c, Real* top, Real* h, std::int64_t rows,
@@ -104,10 +112,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tapestry::kernels {
 
-HWY_EXPORT(LstmGates);
+HWY_EXPORT(LstmAllGates);
 void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
                 std::int64_t hidden) {
-  HWY_DYNAMIC_DISPATCH(LstmGates)(gates, more, before, c, rows, hidden);
+  HWY_DYNAMIC_DISPATCH(LstmAllGates)(gates, more, before, c, rows, hidden);
 }
 HWY_EXPORT(LstmOutput);
 void lstm_output(const Real* gates, const Real* c, Real* top, Real* h, std::int64_t rows,

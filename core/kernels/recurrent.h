@@ -10,7 +10,7 @@
 namespace tapestry::kernels {
 
 /// Gates of `rows` samples, each (i, f, g, o) with `hidden` numbers: gates = (σ, σ, tanh, σ)(gates
-/// + more), c = f·before + i·g. All four run on all threads.
+/// + more), c = f·before + i·g; no `more` if nullptr. All four run on all threads.
 void lstm_gates(Real* gates, const Real* more, const Real* before, Real* c, std::int64_t rows,
                 std::int64_t hidden);
 

@@ -22,103 +22,117 @@ namespace tapestry {
 namespace {
 
 // The op's inputs in the order in which it records them.
-enum Input { kFromInputs, kWeight, kBias, kH, kC, kHidden, kCell, kCellBias, kInputs };
+enum Input { kX, kWeightX, kWeightH, kBias, kH, kC, kNormX, kNormH, kCell, kCellBias, kInputs };
 using Inputs = std::array<Tensor, kInputs>;
 
 struct Sizes {
-  std::int64_t steps, samples, hidden;
+  std::int64_t steps, samples, features, hidden;
+  std::int64_t rows() const { return steps * samples; }
   std::int64_t state() const { return samples * hidden; }
 };
 
 Sizes checked_sizes(const Inputs& x) {
-  const Tensor &from_inputs = x[kFromInputs], &w = x[kWeight];
-  const bool ranks = from_inputs.rank() == 3 && w.rank() == 2;
-  const Sizes n{ranks ? from_inputs.dim(0) : 0, ranks ? from_inputs.dim(1) : 0,
-                ranks ? w.dim(1) : 0};
-  const Shape state{n.samples, n.hidden}, gates{4 * n.hidden};
+  const Tensor &sequence = x[kX], &w = x[kWeightX];
+  const bool ranks = sequence.rank() == 3 && w.rank() == 2;
+  const Sizes n{ranks ? sequence.dim(0) : 0, ranks ? sequence.dim(1) : 0,
+                ranks ? sequence.dim(2) : 0, ranks ? w.dim(0) / 4 : 0};
+  const Shape state{n.samples, n.hidden}, gates{4 * n.hidden}, numbers{n.hidden};
   const auto all_norms_are = [&](bool defined) {
-    return std::all_of(x.begin() + kHidden, x.end(),
+    return std::all_of(x.begin() + kNormX, x.end(),
                        [&](const Tensor& norm) { return norm.defined() == defined; });
   };
-  const bool norms = all_norms_are(false) || (all_norms_are(true) && x[kHidden].shape() == gates &&
-                                              x[kCell].shape() == Shape{n.hidden} &&
-                                              x[kCellBias].shape() == Shape{n.hidden});
-  if (ranks && n.steps > 0 && from_inputs.dim(2) == 4 * n.hidden && w.dim(0) == 4 * n.hidden &&
-      x[kH].shape() == state && x[kC].shape() == state && norms &&
-      (!x[kBias].defined() || x[kBias].shape() == gates))
+  const bool norms =
+      all_norms_are(false) ||
+      (all_norms_are(true) && x[kNormX].shape() == gates && x[kNormH].shape() == gates &&
+       x[kCell].shape() == numbers && x[kCellBias].shape() == numbers);
+  if (ranks && n.steps > 0 && w.shape() == Shape{4 * n.hidden, n.features} &&
+      x[kWeightH].shape() == Shape{4 * n.hidden, n.hidden} && x[kH].shape() == state &&
+      x[kC].shape() == state && norms && (!x[kBias].defined() || x[kBias].shape() == gates))
     return n;
   throw Error("lstm", "its inputs do not fit together")
-      .shape("from_inputs", from_inputs, "(T ≥ 1, N, 4·hidden)")
-      .shape("w_hh", w, "(4·hidden, hidden)")
-      .shape("b_hh", x[kBias], "(4·hidden)")
+      .shape("x", sequence, "(T ≥ 1, N, in)")
+      .shape("weights.x", w, "(4·hidden, in)")
+      .shape("weights.h", x[kWeightH], "(4·hidden, hidden)")
+      .shape("weights.bias", x[kBias], "(4·hidden)")
       .shape("h", x[kH], "(N, hidden)")
       .shape("c", x[kC], "(N, hidden)")
-      .shape("norms.hidden", x[kHidden], "(4·hidden)")
+      .shape("norms.x", x[kNormX], "(4·hidden)")
+      .shape("norms.h", x[kNormH], "(4·hidden)")
       .shape("norms.cell", x[kCell], "(hidden)")
       .shape("norms.cell_bias", x[kCellBias], "(hidden)");
 }
 
-// One LayerNorm for every sample of every step: the statistics of rows of `width` numbers.
-class StepNorm {
+// A LayerNorm of many rows of `width` numbers, some at a time; keeps their statistics.
+class RowNorm {
  public:
-  StepNorm(const Sizes& n, std::int64_t width)
-      : n_(n), width_(width), moments_(2 * n.steps * n.samples) {}
+  RowNorm(std::int64_t rows, std::int64_t width) : rows_(rows), width_(width), moments_(2 * rows) {}
 
-  // y = γ·x̂ + β of one step.
-  void apply(std::int64_t step, const Real* x, const Real* gamma, const Real* beta, Real eps,
-             Real* y) {
-    Scratch<double> variance(n_.samples);
-    kernels::norm_forward(x, y, view(), affine(gamma, beta), static_cast<double>(eps), true,
-                          moments(step), variance.data());
+  // y = γ·x̂ + β of `count` rows from `first` on.
+  void apply(std::int64_t first, std::int64_t count, const Real* x, const Real* gamma,
+             const Real* beta, Real eps, Real* y) {
+    Scratch<double> variance(count);
+    kernels::norm_forward(x, y, view(count), affine(gamma, beta), static_cast<double>(eps), true,
+                          moments(first), variance.data());
   }
 
-  // From the gradient of a step's y that of its x; adds those of γ and β to theirs. dx may be x.
-  void backward(std::int64_t step, const Real* g, const Real* x, const Real* gamma, Real* dx,
-                Tensor& dgamma, Tensor& dbeta) {
+  // From the gradient of these rows of y that of x; adds those of γ and β to theirs. dx may be x.
+  void backward(std::int64_t first, std::int64_t count, const Real* g, const Real* x,
+                const Real* gamma, Real* dx, Tensor& dgamma, Tensor& dbeta) {
     const auto run = [&](Real* to_x, Real* to_gamma, Real* to_beta) {
-      kernels::norm_backward(g, x, to_x, view(), affine(gamma, nullptr), moments(step),
+      kernels::norm_backward(g, x, to_x, view(count), affine(gamma, nullptr), moments(first),
                              kernels::NormKind::kCentered, to_gamma, to_beta);
     };
     if (dgamma.defined() || dbeta.defined()) {
       Scratch<Real> now(2 * width_);
-      run(nullptr, now.data(), now.data() + width_);
+      Real *of_gamma = dgamma.defined() ? now.data() : nullptr,
+           *of_beta = dbeta.defined() ? now.data() + width_ : nullptr;
+      run(nullptr, of_gamma, of_beta);
       const auto add = [&](const Real* from, Tensor& to) {
-        if (!to.defined()) return;
+        if (from == nullptr) return;
         Real* sum = to.mutable_data().data();
         for (std::int64_t j = 0; j < width_; ++j) sum[j] += from[j];
       };
-      add(now.data(), dgamma);
-      add(now.data() + width_, dbeta);
+      add(of_gamma, dgamma);
+      add(of_beta, dbeta);
     }
     run(dx, nullptr, nullptr);
   }
 
  private:
-  kernels::NormView view() const { return {.outer = 1, .kept = n_.samples, .inner = width_}; }
+  kernels::NormView view(std::int64_t count) const {
+    return {.outer = 1, .kept = count, .inner = width_};
+  }
   kernels::AffineView affine(const Real* gamma, const Real* beta) const {
     return {.gamma = gamma, .beta = beta, .kept = width_, .inner = 1};
   }
-  kernels::NormMoments moments(std::int64_t step) {
-    return {moments_.data() + step * n_.samples, moments_.data() + (n_.steps + step) * n_.samples};
+  kernels::NormMoments moments(std::int64_t first) {
+    return {moments_.data() + first, moments_.data() + rows_ + first};
   }
 
-  const Sizes n_;
-  const std::int64_t width_;
+  const std::int64_t rows_, width_;
   Scratch<double> moments_;
 };
 
-// What a gradient needs: the gates after σ and tanh, what o multiplied, and with norms W_hh·h; all
-// (T, N, …).
+// What norms add to an LSTM: W_x·x and W_h·h, (T, N, 4·hidden), before them, and their statistics.
+struct Norms {
+  explicit Norms(const Sizes& n)
+      : from_x(Tensor::empty({n.steps, n.samples, 4 * n.hidden})),
+        from_h(Tensor::empty(from_x.shape())),
+        x(n.rows(), 4 * n.hidden),
+        h(n.rows(), 4 * n.hidden),
+        cell(n.rows(), n.hidden) {}
+  Tensor from_x, from_h;
+  RowNorm x, h, cell;
+};
+
+// What a gradient needs: the gates after σ and tanh, and what o multiplied; all (T, N, …).
 struct Kept {
   Kept(const Sizes& sizes, const Inputs& x)
       : n(sizes),
-        gates(Tensor::empty(x[kFromInputs].shape())),
+        gates(Tensor::empty({n.steps, n.samples, 4 * n.hidden})),
         top(Tensor::empty({n.steps, n.samples, n.hidden})) {
     std::transform(x.begin(), x.end(), inputs.begin(), [](const Tensor& t) { return Saved(t); });
-    if (!x[kHidden].defined()) return;
-    products = Tensor::empty(gates.shape());
-    hidden_norm = std::make_unique<StepNorm>(n, 4 * n.hidden);
-    cell_norm = std::make_unique<StepNorm>(n, n.hidden);
+    if (x[kNormX].defined()) norms = std::make_unique<Norms>(n);
   }
 
   // nullptr where there is none.
@@ -129,117 +143,143 @@ struct Kept {
 
   const Sizes n;
   std::array<Saved, kInputs> inputs;
-  Tensor gates, top, products;
-  std::unique_ptr<StepNorm> hidden_norm, cell_norm;
+  Tensor gates, top;
+  std::unique_ptr<Norms> norms;
 };
 
 Tensor forward(Kept& k, Real eps) {
-  const auto [steps, samples, hidden] = k.n;
+  const auto [steps, samples, features, hidden] = k.n;
   const std::int64_t state = k.n.state();
-  const bool normed = k.products.defined();
-  const Real* bias = k.input(kBias);
-  const kernels::GemmShape product{.m = samples,
-                                   .n = 4 * hidden,
-                                   .k = hidden,
-                                   .transpose_b = true,
-                                   .column_bias = normed ? nullptr : bias};
+  Norms* norms = k.norms.get();
   Tensor y = Tensor::empty({2, steps, samples, hidden});
   Real *h = y.mutable_data().data(), *c = h + steps * state;
   Real *gates = k.gates.mutable_data().data(), *top = k.top.mutable_data().data();
-  Real* products = normed ? k.products.mutable_data().data() : gates;
-  const Real *more = k.input(kFromInputs), *last_h = k.input(kH), *last_c = k.input(kC);
+  const Real* bias = k.input(kBias);
+
+  // What the inputs give to the gates does not depend on the state: one product for all steps.
+  Real* from_x = norms ? norms->from_x.mutable_data().data() : gates;
+  kernels::gemm({.m = k.n.rows(),
+                 .n = 4 * hidden,
+                 .k = features,
+                 .transpose_b = true,
+                 .column_bias = norms ? nullptr : bias},
+                k.input(kX), k.input(kWeightX), from_x);
+  if (norms) norms->x.apply(0, k.n.rows(), from_x, k.input(kNormX), bias, eps, gates);
+
+  const kernels::GemmShape product{
+      .m = samples, .n = 4 * hidden, .k = hidden, .transpose_b = true, .accumulate = !norms};
+  Real* from_h = norms ? norms->from_h.mutable_data().data() : gates;
+  Scratch<Real> normed(norms ? 4 * state : 1);
+  const Real *last_h = k.input(kH), *last_c = k.input(kC);
   for (std::int64_t t = 0; t < steps; ++t) {
-    kernels::gemm(product, last_h, k.input(kWeight), products);
-    if (normed) k.hidden_norm->apply(t, products, k.input(kHidden), bias, eps, gates);
-    kernels::lstm_gates(gates, more, last_c, c, samples, hidden);
-    if (normed) k.cell_norm->apply(t, c, k.input(kCell), k.input(kCellBias), eps, top);
-    kernels::lstm_output(gates, normed ? top : c, top, h, samples, hidden);
+    kernels::gemm(product, last_h, k.input(kWeightH), from_h);
+    if (norms)
+      norms->h.apply(t * samples, samples, from_h, k.input(kNormH), nullptr, eps, normed.data());
+    kernels::lstm_gates(gates, norms ? normed.data() : nullptr, last_c, c, samples, hidden);
+    if (norms)
+      norms->cell.apply(t * samples, samples, c, k.input(kCell), k.input(kCellBias), eps, top);
+    kernels::lstm_output(gates, norms ? top : c, top, h, samples, hidden);
     last_h = h, last_c = c;
     h += state, c += state, top += state;
-    gates += 4 * state, products += 4 * state, more += 4 * state;
+    gates += 4 * state, from_h += 4 * state;
   }
   return y;
 }
 
-// Back through time with the kernels. The gradients of weight and bias are one product and one sum
-// over all steps.
+// Back through time with the kernels. The gradients of x, of weights and of the bias are one
+// product or sum over all steps.
 Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
-  const auto [steps, samples, hidden] = k.n;
+  const auto [steps, samples, features, hidden] = k.n;
   const std::int64_t state = k.n.state(), all = steps * state;
-  const bool normed = k.products.defined();
+  Norms* norms = k.norms.get();
   const Real *gh = g.data().data(), *gc = gh + all;
   const Real *h = y.data().data(), *c = h + all;
   const Real *gates = k.gates.data().data(), *top = k.top.data().data();
-  const Real* products = normed ? k.products.data().data() : nullptr;
-  // The gradients of the gates, and of W_hh·h, take the place of their values, number by number, if
-  // these are not needed again.
+  const Real* from_h = norms ? norms->from_h.data().data() : nullptr;
+  // The gradients of the gates, of W_x·x and of W_h·h take the place of their values, number by
+  // number, if these are not needed again.
   const auto in_place_of = [&](const Tensor& values) {
     return need.is_last() ? values : Tensor::empty(values.shape());
   };
+  Tensor of_gates = in_place_of(k.gates);
+  Tensor of_h = norms ? in_place_of(norms->from_h) : of_gates;
+  Real *dgates = of_gates.mutable_data().data(), *dfrom_h = of_h.mutable_data().data();
   Grads grads(kInputs);
-  grads[kFromInputs] = in_place_of(k.gates);
   grads[kH] = Tensor::zeros({samples, hidden});
   grads[kC] = Tensor::zeros({samples, hidden});
-  Real* dgates = grads[kFromInputs].mutable_data().data();
   Real *dh = grads[kH].mutable_data().data(), *dc = grads[kC].mutable_data().data();
-  for (const Input which : {kHidden, kCell, kCellBias}) {
+  for (const Input which : {kNormX, kNormH, kCell, kCellBias}) {
     if (need[which]) grads[which] = Tensor::zeros(k.inputs[which].shape());
   }
-  if (normed && need[kBias] && k.inputs[kBias].defined())
-    grads[kBias] = Tensor::zeros({4 * hidden});
-  Tensor of_products = normed ? in_place_of(k.products) : grads[kFromInputs];
-  Real* dproducts = of_products.mutable_data().data();
+  Tensor no_beta;
   // Of one step, the gradient of what o multiplied, and of c'.
   Scratch<Real> dtop(state), through(state);
   for (std::int64_t t = steps; t-- > 0;) {
     const Real* before = t > 0 ? c + (t - 1) * state : k.input(kC);
     const Real* gates_now = gates + 4 * t * state;
-    Real *dgates_now = dgates + 4 * t * state, *dproducts_now = dproducts + 4 * t * state;
+    Real *dgates_now = dgates + 4 * t * state, *dfrom_h_now = dfrom_h + 4 * t * state;
     kernels::lstm_output_grad(gates_now, top + t * state, gh + t * state, dh, dgates_now,
-                              normed ? dtop.data() : through.data(), samples, hidden);
-    if (normed) {
-      k.cell_norm->backward(t, dtop.data(), c + t * state, k.input(kCell), through.data(),
-                            grads[kCell], grads[kCellBias]);
+                              norms ? dtop.data() : through.data(), samples, hidden);
+    if (norms) {
+      norms->cell.backward(t * samples, samples, dtop.data(), c + t * state, k.input(kCell),
+                           through.data(), grads[kCell], grads[kCellBias]);
     }
     kernels::lstm_gates_grad(gates_now, before, gc + t * state, through.data(), dc, dgates_now,
                              samples, hidden);
-    if (normed) {
-      k.hidden_norm->backward(t, dgates_now, products + 4 * t * state, k.input(kHidden),
-                              dproducts_now, grads[kHidden], grads[kBias]);
+    if (norms) {
+      norms->h.backward(t * samples, samples, dgates_now, from_h + 4 * t * state, k.input(kNormH),
+                        dfrom_h_now, grads[kNormH], no_beta);
     }
     if (t > 0 || need[kH])
-      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dproducts_now, k.input(kWeight),
+      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dfrom_h_now, k.input(kWeightH),
                     dh);
   }
-  if (need[kWeight]) {
-    grads[kWeight] = Tensor::empty({4 * hidden, hidden});
+  if (need[kWeightH]) {
+    grads[kWeightH] = Tensor::empty({4 * hidden, hidden});
     kernels::GemmShape shape{.m = 4 * hidden, .n = hidden, .k = samples, .transpose_a = true};
-    Real* dw = grads[kWeight].mutable_data().data();
-    kernels::gemm(shape, dproducts, k.input(kH), dw);
+    Real* dw = grads[kWeightH].mutable_data().data();
+    kernels::gemm(shape, dfrom_h, k.input(kH), dw);
     shape.k = (steps - 1) * samples;
     shape.accumulate = true;
-    kernels::gemm(shape, dproducts + 4 * state, h, dw);
+    kernels::gemm(shape, dfrom_h + 4 * state, h, dw);
   }
-  if (!normed && need[kBias] && k.inputs[kBias].defined())
-    grads[kBias] = sum(grads[kFromInputs], {0, 1});
+  if (need[kBias] && k.inputs[kBias].defined()) grads[kBias] = sum(of_gates, {0, 1});
+  if (norms) {
+    Tensor of_x = in_place_of(norms->from_x);
+    norms->x.backward(0, k.n.rows(), dgates, norms->from_x.data().data(), k.input(kNormX),
+                      of_x.mutable_data().data(), grads[kNormX], no_beta);
+    dgates = of_x.mutable_data().data();
+    of_gates = of_x;
+  }
+  if (need[kWeightX]) {
+    grads[kWeightX] = Tensor::empty({4 * hidden, features});
+    kernels::gemm({.m = 4 * hidden, .n = features, .k = k.n.rows(), .transpose_a = true}, dgates,
+                  k.input(kX), grads[kWeightX].mutable_data().data());
+  }
+  if (need[kX]) {
+    grads[kX] = Tensor::empty({steps, samples, features});
+    kernels::gemm({.m = k.n.rows(), .n = features, .k = 4 * hidden}, dgates, k.input(kWeightX),
+                  grads[kX].mutable_data().data());
+  }
   return grads;
 }
 
 // The definition in ops.
 Tensor composed(const Inputs& x, Real eps) {
   Tensor h = x[kH], c = x[kC];
-  const bool normed = x[kHidden].defined();
+  const bool normed = x[kNormX].defined();
   const auto layer_norm = [&](const Tensor& a, const Tensor& gamma, const Tensor& beta) {
     return normalize(
         a, per_row(a.shape(), 1),
         {.eps = eps, .affine = {gamma, beta, per_position(a.shape(), 1)}, .allow_single = true});
   };
+  const Tensor from_x = normed ? layer_norm(linear(x[kX], x[kWeightX]), x[kNormX], x[kBias])
+                               : linear(x[kX], x[kWeightX], x[kBias]);
   std::vector<Tensor> all_h, all_c;
-  for (std::int64_t t = 0; t < x[kFromInputs].dim(0); ++t) {
-    const Tensor product =
-        normed ? layer_norm(matmul(h, x[kWeight], {.transpose_b = true}), x[kHidden], x[kBias])
-               : linear(h, x[kWeight], x[kBias]);
-    const std::vector<Tensor> a = chunk(select(x[kFromInputs], 0, t) + product, 4, 1);
+  for (std::int64_t t = 0; t < x[kX].dim(0); ++t) {
+    Tensor from_h = linear(h, x[kWeightH]);
+    if (normed) from_h = layer_norm(from_h, x[kNormH], {});
+    const std::vector<Tensor> a = chunk(select(from_x, 0, t) + from_h, 4, 1);
     c = sigmoid(a[1]) * c + sigmoid(a[0]) * tanh(a[2]);
     h = sigmoid(a[3]) * tanh(normed ? layer_norm(c, x[kCell], x[kCellBias]) : c);
     all_h.push_back(h), all_c.push_back(c);
@@ -269,15 +309,16 @@ Grads recorded(const Kept& k, Real eps, const Tensor& g, const Needs& need) {
 
 }  // namespace
 
-Tensor lstm(const Tensor& from_inputs, const Tensor& w_hh, const Tensor& b_hh, const Tensor& h,
-            const Tensor& c, const LstmNorms& norms) {
-  const Inputs x{from_inputs, w_hh, b_hh, h, c, norms.hidden, norms.cell, norms.cell_bias};
-  const Sizes n = checked_sizes(x);
+Tensor lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h, const Tensor& c,
+            const LstmNorms& norms) {
+  const Inputs inputs{x, weights.x, weights.h, weights.bias, h,
+                      c, norms.x,   norms.h,   norms.cell,   norms.cell_bias};
+  const Sizes n = checked_sizes(inputs);
   // The gradient of a norm of one or two numbers is mostly rounding: `normalize` knows how.
-  if (norms.hidden.defined() && n.hidden <= 2) return composed(x, norms.eps);
-  const auto kept = std::make_shared<Kept>(n, x);
+  if (norms.x.defined() && n.hidden <= 2) return composed(inputs, norms.eps);
+  const auto kept = std::make_shared<Kept>(n, inputs);
   const Tensor y = forward(*kept, norms.eps);
-  return record("lstm", x, y,
+  return record("lstm", inputs, y,
                 [kept, y = Saved(y), eps = norms.eps](const Tensor& g, const Needs& need) -> Grads {
                   return Tape::recording() ? recorded(*kept, eps, g, need)
                                            : fused(*kept, y(), g, need);

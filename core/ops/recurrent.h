@@ -7,25 +7,29 @@
 
 namespace tapestry {
 
-/// What makes an LSTM a LayerNorm-LSTM: W_hh·h is normalized and multiplied by `hidden` before
-/// b_hh is added, and c' passes a LayerNorm with `cell` and `cell_bias` on its way to h'. Ba,
-/// Kiros, Hinton 2016.
+/// What an LSTM multiplies, rows in the order of the gates i, f, g, o. Shapes: x (4·H, in), h (4·H,
+/// H), bias (4·H) or undefined.
+struct LstmWeights {
+  Tensor x, h, bias = {};
+};
+
+/// What makes an LSTM a LayerNorm-LSTM: W_x·x and W_h·h are normalized and multiplied by `x` and
+/// `h` before they are added, and c' passes a LayerNorm with `cell` and `cell_bias` on its way to
+/// h'. Ba, Kiros, Hinton 2016.
 ///
-/// Shapes: hidden (4·H), cell and cell_bias (H); all or none.
+/// Shapes: x and h (4·H), cell and cell_bias (H); all or none.
 struct LstmNorms {
-  Tensor hidden = {}, cell = {}, cell_bias = {};
+  Tensor x = {}, h = {}, cell = {}, cell_bias = {};
   Real eps = Real(1e-5);
 };
 
-/// An LSTM over a sequence, from what its inputs give to the gates. With (i, f, g, o) =
-/// from_inputs[t] + W_hh·h + b_hh in each step: c' = σ(f)·c + σ(i)·tanh(g), h' = σ(o)·tanh(c').
-/// Differentiable to any order.
+/// An LSTM over a sequence. With (i, f, g, o) = W_x·x[t] + W_h·h + bias in each step: c' = σ(f)·c +
+/// σ(i)·tanh(g), h' = σ(o)·tanh(c'). Differentiable to any order.
 ///
-/// Shapes: from_inputs (T, N, 4·H), w_hh (4·H, H), b_hh (4·H) or undefined, h and c (N, H) → (2, T,
-/// N, H), every h and then every c. Throws Error when shapes do not fit. Hochreiter & Schmidhuber
-/// 1997; forget gate Gers et al. 2000.
-Tensor lstm(const Tensor& from_inputs, const Tensor& w_hh, const Tensor& b_hh, const Tensor& h,
-            const Tensor& c, const LstmNorms& norms = {});
+/// Shapes: x (T, N, in), h and c (N, H) → (2, T, N, H), every h and then every c. Throws Error when
+/// shapes do not fit. Hochreiter & Schmidhuber 1997; forget gate Gers et al. 2000.
+Tensor lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h, const Tensor& c,
+            const LstmNorms& norms = {});
 
 }  // namespace tapestry
 

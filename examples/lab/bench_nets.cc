@@ -250,9 +250,10 @@ NormedLstmClassifier::NormedLstmClassifier(bool step_by_step) : step_by_step_(st
 Tensor NormedLstmClassifier::forward(const Tensor& x) {
   Tensor h = Tensor::zeros({x.dim(1), kHidden}), c = h;
   if (!step_by_step_) {
-    const std::vector<Tensor> hidden = norm_h_->parameters(), cell = norm_c_->parameters();
-    const Tensor y =
-        lstm(norm_x_(linear(x, wx_)), wh_, hidden[1] + b_, h, c, {hidden[0], cell[0], cell[1]});
+    const std::vector<Tensor> from_x = norm_x_->parameters(), from_h = norm_h_->parameters(),
+                              cell = norm_c_->parameters();
+    const Tensor y = lstm(x, {wx_, wh_, from_x[1] + from_h[1] + b_}, h, c,
+                          {from_x[0], from_h[0], cell[0], cell[1]});
     return fc_(select(select(y, 0, 0), 0, -1));
   }
   for (std::int64_t t = 0; t < x.dim(0); ++t) {

@@ -131,14 +131,14 @@ Function spread(F fn) {
 ///
 ///     check_op("softplus", {{3, 5}}, [](const Tensor& x) { return softplus(x); });
 template <class F>
-CheckResult check_op(std::string_view name, std::initializer_list<Input> inputs, F fn,
+CheckResult check_op(std::string_view name, const std::vector<Input>& inputs, F fn,
                      const CheckOptions& options = {}) {
   return detail::check_op(name, inputs, detail::spread(fn), options);
 }
 
 /// check_threads() for an op on random inputs.
 template <class F>
-void check_op_threads(std::string_view name, std::initializer_list<Input> inputs, F fn) {
+void check_op_threads(std::string_view name, const std::vector<Input>& inputs, F fn) {
   detail::check_op_threads(name, inputs, detail::spread(fn));
 }
 

@@ -21,21 +21,21 @@ namespace {
 
 using Inputs = std::vector<Tensor>;
 
-/// from_inputs, w_hh, b_hh, h, c, and with norms their three parameters.
-std::vector<Input> inputs(std::int64_t steps, std::int64_t samples, std::int64_t hidden,
-                          bool norms = false) {
-  std::vector<Input> all{{steps, samples, 4 * hidden},
-                         {4 * hidden, hidden},
-                         {4 * hidden},
-                         {samples, hidden},
-                         {samples, hidden}};
-  if (norms) all.insert(all.end(), {Input{4 * hidden}, Input{hidden}, Input{hidden}});
+/// x, the two weights, the bias, h, c, and with norms their four parameters.
+std::vector<Input> inputs(std::int64_t steps, std::int64_t samples, std::int64_t features,
+                          std::int64_t hidden, bool norms = false) {
+  std::vector<Input> all{{steps, samples, features}, {4 * hidden, features},
+                         {4 * hidden, hidden},       {4 * hidden},
+                         {samples, hidden},          {samples, hidden}};
+  if (norms) {
+    all.insert(all.end(), {Input{4 * hidden}, Input{4 * hidden}, Input{hidden}, Input{hidden}});
+  }
   return all;
 }
 
 Tensor run(const Inputs& x) {
-  return lstm(x[0], x[1], x[2], x[3], x[4],
-              x.size() == 5 ? LstmNorms{} : LstmNorms{x[5], x[6], x[7]});
+  return lstm(x[0], {x[1], x[2], x[3]}, x[4], x[5],
+              x.size() == 6 ? LstmNorms{} : LstmNorms{x[6], x[7], x[8], x[9]});
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta) {
@@ -44,14 +44,16 @@ Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta) {
 
 /// One step after the other, in ops.
 Tensor by_definition(const Inputs& x) {
-  Tensor h = x[3], c = x[4];
-  const bool norms = x.size() > 5;
+  Tensor h = x[4], c = x[5];
+  const bool norms = x.size() > 6;
+  const Tensor zero = Tensor::scalar(0);
   std::vector<Tensor> all_h, all_c;
   for (std::int64_t t = 0; t < x[0].dim(0); ++t) {
-    const Tensor product = norms ? layer_norm(linear(h, x[1]), x[5], x[2]) : linear(h, x[1], x[2]);
-    const std::vector<Tensor> a = chunk(select(x[0], 0, t) + product, 4, 1);
+    Tensor from_x = linear(select(x[0], 0, t), x[1]), from_h = linear(h, x[2]);
+    if (norms) from_x = layer_norm(from_x, x[6], zero), from_h = layer_norm(from_h, x[7], zero);
+    const std::vector<Tensor> a = chunk(from_x + from_h + x[3], 4, 1);
     c = sigmoid(a[1]) * c + sigmoid(a[0]) * tanh(a[2]);
-    h = sigmoid(a[3]) * tanh(norms ? layer_norm(c, x[6], x[7]) : c);
+    h = sigmoid(a[3]) * tanh(norms ? layer_norm(c, x[8], x[9]) : c);
     all_h.push_back(h), all_c.push_back(c);
   }
   return stack(Inputs{stack(all_h, 0), stack(all_c, 0)}, 0);
@@ -60,33 +62,27 @@ Tensor by_definition(const Inputs& x) {
 }  // namespace
 
 TEST_CASE("lstm: gradient of every input, to third order") {
-  on_every_target([] {
-    check_op("lstm", {{3, 2, 12}, {12, 3}, Input{12}, {2, 3}, {2, 3}}, run,
-             {.reference = by_definition});
-  });
-  check_op("lstm", {{1, 2, 4}, {4, 1}, Input{4}, {2, 1}, {2, 1}}, run, {.order = 3});
-  check_op("lstm", {{2, 1, 8}, {8, 2}, Input{8}, {1, 2}, {1, 2}}, run, {.order = 3});
+  on_every_target([] { check_op("lstm", inputs(3, 2, 5, 3), run, {.reference = by_definition}); });
+  check_op("lstm", inputs(1, 2, 1, 1), run, {.order = 3});
+  check_op("lstm", inputs(2, 1, 3, 2), run, {.order = 3});
 }
 
 TEST_CASE("lstm with norms: gradient of every input, to third order") {
-  on_every_target([] {
-    check_op("lstm",
-             {{2, 2, 12}, {12, 3}, Input{12}, {2, 3}, {2, 3}, Input{12}, Input{3}, Input{3}}, run,
-             {.reference = by_definition});
-  });
-  check_op("lstm", {{2, 1, 12}, {12, 3}, Input{12}, {1, 3}, {1, 3}, Input{12}, Input{3}, Input{3}},
-           run, {.order = 3});
+  on_every_target(
+      [] { check_op("lstm", inputs(2, 2, 4, 3, true), run, {.reference = by_definition}); });
+  check_op("lstm", inputs(2, 1, 4, 3, true), run, {.order = 3});
 }
 
 TEST_CASE("lstm: the first state may depend on the weights") {
-  const Inputs x{Input({2, 2, 12}).make(1), Input({12, 3}).make(2), Input({12}).make(3)};
+  const Inputs x{Input({2, 2, 4}).make(1), Input({12, 4}).make(2), Input({12, 3}).make(3),
+                 Input({12}).make(4)};
   const auto penalty = [&](Tensor (*f)(const Inputs&)) {
     Tape tape;
-    tape.watch(x[1]);
-    const Tensor h = select(reshape(x[1], {2, 6, 3}), 1, 0);
-    const Tensor loss = sum(square(f({x[0], x[1], x[2], h, h * 2})));
-    const Tensor g = tape.gradient(loss, {x[1]}, {.create_graph = true})[0];
-    return tape.gradient(sum(square(g)), {x[1]})[0];
+    tape.watch(x[2]);
+    const Tensor h = select(reshape(x[2], {2, 6, 3}), 1, 0);
+    const Tensor loss = sum(square(f({x[0], x[1], x[2], x[3], h, h * 2})));
+    const Tensor g = tape.gradient(loss, {x[2]}, {.create_graph = true})[0];
+    return tape.gradient(sum(square(g)), {x[2]})[0];
   };
   CHECK(difference(penalty(run), penalty(by_definition)) < 1e-2);
 }
@@ -97,7 +93,7 @@ TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
       const std::int64_t hidden = std::abs(size);  // negative: with norms
       CAPTURE(size);
       Inputs x;
-      for (const Input& input : inputs(4, 5, hidden, size < 0))
+      for (const Input& input : inputs(4, 5, 6, hidden, size < 0))
         x.push_back(input.make(static_cast<std::uint64_t>(x.size())));
       CHECK(difference(run(x), by_definition(x)) < 1e-5);
       // Norms of one and two numbers are 0 and ±1 whatever these are: their gradient is rounding.
@@ -122,31 +118,45 @@ TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
       }
     }
   });
-  check_op_threads("lstm", {{3, 40, 268}, {268, 67}, Input{268}, {40, 67}, {40, 67}}, run);
-  check_op_threads(
-      "lstm",
-      {{3, 40, 268}, {268, 67}, Input{268}, {40, 67}, {40, 67}, Input{268}, Input{67}, Input{67}},
-      run);
+  check_op_threads("lstm", inputs(3, 40, 29, 67), run);
+  check_op_threads("lstm", inputs(3, 40, 29, 67, true), run);
 }
 
 TEST_CASE("lstm: shapes that do not fit are refused") {
-  const auto refused = [](const Shape& a, const Shape& w, const Shape& b, const Shape& h) {
-    CHECK_THROWS_AS(lstm(Tensor::zeros(a), Tensor::zeros(w), Tensor::zeros(b), Tensor::zeros(h),
-                         Tensor::zeros({2, 3})),
-                    Error);
+  const auto zeros = [](const std::vector<Shape>& shapes) {
+    Inputs all;
+    for (const Shape& shape : shapes) all.push_back(Tensor::zeros(shape));
+    return all;
   };
-  refused({0, 2, 12}, {12, 3}, {12}, {2, 3});
-  refused({2, 2, 9}, {12, 3}, {12}, {2, 3});
-  refused({2, 2, 12}, {12, 4}, {12}, {2, 3});
-  refused({2, 2, 12}, {12, 3}, {3}, {2, 3});
-  refused({2, 2, 12}, {12, 3}, {12}, {1, 3});
-  refused({2, 12}, {12, 3}, {12}, {2, 3});
-
-  const Tensor a = Tensor::zeros({1, 2, 12}), w = Tensor::zeros({12, 3}), h = Tensor::zeros({2, 3});
-  const Tensor four = Tensor::zeros({12}), one = Tensor::zeros({3});
-  CHECK_THROWS_AS(lstm(a, w, {}, h, h, {four, one, {}}), Error);
-  CHECK_THROWS_AS(lstm(a, w, {}, h, h, {one, one, one}), Error);
-  CHECK_THROWS_AS(lstm(a, w, {}, h, h, {four, four, one}), Error);
+  const std::vector<Shape> fit{{2, 2, 5}, {12, 5}, {12, 3}, {12}, {2, 3},
+                               {2, 3},    {12},    {12},    {3},  {3}};
+  CHECK_NOTHROW(run(zeros(fit)));
+  const std::vector<std::vector<Shape>> wrong{{{0, 2, 5}, {2, 2, 4}, {2, 5}},
+                                              {{12, 4}, {9, 5}, {12}},
+                                              {{12, 4}, {9, 3}},
+                                              {{3}, {12, 1}},
+                                              {{1, 3}, {3}},
+                                              {{2, 4}},
+                                              {{3}},
+                                              {{3}},
+                                              {{12}},
+                                              {{1}}};
+  for (std::size_t i = 0; i < fit.size(); ++i) {
+    for (const Shape& shape : wrong[i]) {
+      CAPTURE(i);
+      CAPTURE(shape.str());
+      std::vector<Shape> shapes = fit;
+      shapes[i] = shape;
+      CHECK_THROWS_AS(run(zeros(shapes)), Error);
+      if (i >= 6) continue;
+      shapes.resize(6);
+      CHECK_THROWS_AS(run(zeros(shapes)), Error);
+    }
+    if (i < 6) continue;
+    Inputs without = zeros(fit);
+    without[i] = {};
+    CHECK_THROWS_AS(run(without), Error);
+  }
 }
 
 }  // namespace tapestry::testing
