@@ -202,8 +202,9 @@ class SchemaFields final : public Fields {
     for (const std::string& word : choices) {
       words.back() = word;
       for (const Json& one : follow(describe, definitions, words)) {
-        const auto same = std::find_if(all.begin(), all.end(),
-                                       [&](Json& other) { return merge_words(other, one, key); });
+        const auto same = std::find_if(all.begin(), all.end(), [&, &key = key](Json& other) {
+          return merge_words(other, one, key);
+        });
         if (same == all.end()) all.push_back(one);
       }
     }

@@ -162,8 +162,8 @@ void overview(const std::vector<Benchmark>& all, const Given& given, Table& tabl
       {"overhead", {}},
   };
   for (const auto& [name, options] : shown) {
-    const auto found = std::find_if(
-        all.begin(), all.end(), [&](const Benchmark& benchmark) { return benchmark.name == name; });
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [&name = name](const Benchmark& b) { return b.name == name; });
     Given values = options;
     values.insert(given.begin(), given.end());
     run(*found, values, table);

@@ -163,7 +163,8 @@ TEST_CASE("bench: every op runs with any shape") {
 
 TEST_CASE("bench: every option of a benchmark is one of the command line") {
   for (const Benchmark& benchmark : op_benchmarks()) {
-    for (const auto& [name, value] : benchmark.options) {
+    for (const auto& taken : benchmark.options) {
+      const std::string& name = taken.first;
       INFO(benchmark.name << " --" << name);
       bool known = false;
       for (const BenchOption& option : bench_options()) known = known || option.name == name;

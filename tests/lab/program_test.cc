@@ -93,7 +93,7 @@ TEST_CASE("bad input of many kinds gets one clear error and exit code 2") {
       {"bench dcgna", {"did you mean \"dcgan\"?"}},
       {"bench conv2d --kernl 3", {"kernl", "did you mean \"kernel\"?"}},
       {"bench conv2d --kernel big", {"--kernel", "big", "whole number"}},
-      {"info", {"AVX9", "SCALAR"}, "TAPESTRY_SIMD=AVX9"},
+      {"info", {"AVX9", "on this processor has"}, "TAPESTRY_SIMD=AVX9"},
       {"train " + modes + " --threads 0", {"--threads"}},
   };
   for (const auto& one : cases) {

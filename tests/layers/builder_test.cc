@@ -63,7 +63,8 @@ TEST_CASE("build_network: the parts of a block in any order") {
       {"norm-activation-layer", "BatchNorm ReLU Conv2d"},
       {"activation-layer-norm", "ReLU Conv2d BatchNorm"},
       {"activation-norm-layer", "ReLU BatchNorm Conv2d"}};
-  for (const auto& [order, wanted] : kinds) {
+  for (const auto& kind : kinds) {
+    const char *order = kind.first, *wanted = kind.second;
     CAPTURE(order);
     BlockSetting conv = block("conv", 6);
     conv.activation.type = "relu";

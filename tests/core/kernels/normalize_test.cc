@@ -188,12 +188,13 @@ TEST_CASE("given statistics are constants to the gradient") {
 
 TEST_CASE("the gradient of the gradient agrees with its twin") {
   on_every_target([] {
-    for (const auto& [n, c, s] : {std::array<std::int64_t, 3>{4, 6, 9},
-                                  {2, 4, 16},
-                                  {3, 2, 17},
-                                  {3, 4, 67},
-                                  {8, 40, 36},
-                                  {2, 2, 20011}}) {
+    for (const auto& sizes : {std::array<std::int64_t, 3>{4, 6, 9},
+                              {2, 4, 16},
+                              {3, 2, 17},
+                              {3, 4, 67},
+                              {8, 40, 36},
+                              {2, 2, 20011}}) {
+      const std::int64_t n = sizes[0], c = sizes[1], s = sizes[2];
       for (const Case& member : family(n, c, s)) {
         if (member.view.count() < 3 || !k::norm_second_fuses(member.view)) continue;
         CAPTURE(std::string(member.name));
