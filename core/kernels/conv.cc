@@ -7,6 +7,7 @@
 
 #include "core/kernels/conv_batch.h"
 #include "core/kernels/conv_depthwise.h"
+#include "core/kernels/conv_matrix.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/kernels/conv_weight.h"
 #include "core/kernels/conv_winograd.h"
@@ -19,11 +20,18 @@ std::atomic<bool> exact = [] {
   return text != nullptr && std::string_view(text) == "1";
 }();
 
+/// Whether im2col is expected to be faster than all that work on the stencil.
+bool matrix_pays(const ConvShape& shape, const Stencil& stencil) {
+  const double matrix = matrix_cost(shape);
+  return matrix < direct_cost(stencil) && (exact || matrix < winograd_cost(stencil));
+}
+
 void run(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
          Real* result) {
   if (stencil.in_channels == 1 && stencil.out_channels == 1)
     return run_depthwise(stencil, source, weight, bias, result);
-  if (!exact && winograd_pays(stencil)) return run_winograd(stencil, source, weight, bias, result);
+  if (!exact && winograd_cost(stencil) < direct_cost(stencil))
+    return run_winograd(stencil, source, weight, bias, result);
   (batch_pays(stencil) ? run_batch : run_stencil)(stencil, source, weight, bias, result);
 }
 
@@ -35,13 +43,17 @@ void set_exact_convolution(bool value) { exact = value; }
 void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
                   Real* y) {
   if (shape.y_size() == 0) return;
-  run(forward_stencil(shape), x, weight, bias, y);
+  const Stencil stencil = forward_stencil(shape);
+  if (matrix_pays(shape, stencil)) return run_matrix_forward(shape, x, weight, bias, y);
+  run(stencil, x, weight, bias, y);
 }
 
 void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, const Real* bias,
                      Real* dx) {
   if (shape.x_size() == 0) return;
-  run(input_grad_stencil(shape), g, weight, bias, dx);
+  const Stencil stencil = input_grad_stencil(shape);
+  if (matrix_pays(shape, stencil)) return run_matrix_input_grad(shape, g, weight, bias, dx);
+  run(stencil, g, weight, bias, dx);
 }
 
 void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {
@@ -50,10 +62,10 @@ void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real
     std::fill(dw, dw + shape.w_size(), Real(0));
     return;
   }
-  const double plain = weight_grad_cost(shape), pixels = weight_pixels_cost(shape);
-  if (!exact && winograd_weight_cost(shape) < std::min(plain, pixels)) {
-    return run_winograd_weight(shape, g, x, dw);
-  }
+  const double plain = weight_grad_cost(shape), pixels = weight_pixels_cost(shape),
+               matrix = matrix_cost(shape), least = std::min({plain, pixels, matrix});
+  if (!exact && winograd_weight_cost(shape) < least) return run_winograd_weight(shape, g, x, dw);
+  if (matrix == least) return run_matrix_weight_grad(shape, g, x, dw);
   (pixels < plain ? run_weight_pixels : run_weight_grad)(shape, g, x, dw);
 }
 

@@ -141,7 +141,8 @@ class Batch {
     place_slots();
     const std::int64_t weights = st_.out_channels * st_.in_channels * st_.all_taps();
     Scratch<Real> packed_weight(std::max<std::int64_t>(weights * st_.groups, 1));
-    pack_weights(weight, weights, packed_weight.data());
+    // k runs over (tap, channel of the block), so that the taps inside the image are few runs.
+    pack_weights(st_, cut_, channels_, true, weight, packed_weight.data());
     const std::int64_t units = units_ * st_.groups;
     const std::int64_t work = std::max<std::int64_t>(
         weights * out_pixels_ * images_ / static_cast<std::int64_t>(st_.passes.size()), 1);
@@ -176,53 +177,6 @@ class Batch {
                                 out * images_ + n, nullptr});
       }
     });
-  }
-
-  // k runs over (tap, channel of the block), so that the taps inside the image are few runs.
-  void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
-    const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st_.in_channels, 1), channels_);
-    const std::int64_t items = st_.groups * blocks * cut_.count;
-    const std::int64_t grain = 20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1);
-    parallel_for(
-        items, std::max<std::int64_t>(grain, 1), [&](std::int64_t begin, std::int64_t end) {
-          Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(st_.all_taps(), 1));
-          for (std::int64_t item = begin; item < end; ++item) {
-            const std::int64_t panel = item % cut_.count, block = item / cut_.count % blocks,
-                               group = item / cut_.count / blocks;
-            const std::int64_t channel0 = block * channels_;
-            const std::int64_t channels = std::min(channels_, st_.in_channels - channel0);
-            if (item == begin || panel == 0) {
-              std::int32_t* at = offsets.data();
-              for (const Pass& pass : st_.passes) {
-                for (const Tap& tap : pass.taps) {
-                  for (std::int64_t c = 0; c < channels; ++c) {
-                    *at++ = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
-                  }
-                }
-              }
-            }
-            // One pass after the other for each panel: they read different taps of the same
-            // weights.
-            const std::int32_t* table = offsets.data();
-            for (std::size_t p = 0; p < st_.passes.size(); ++p) {
-              const std::int64_t depth =
-                  channels * static_cast<std::int64_t>(st_.passes[p].taps.size());
-              if (depth == 0) continue;
-              const std::int64_t at = group * weights + weight_begin(p) +
-                                      st_.out_channels * (depth / channels) * channel0;
-              pack_panels(weight + group * st_.group_weights() + channel0 * st_.weight_channel,
-                          st_.weight_row, table, depth, cut_, panel, panel + 1, packed + at);
-              table += depth;
-            }
-          }
-        });
-  }
-
-  std::int64_t weight_begin(std::size_t p) const {
-    std::int64_t taps = 0;
-    for (std::size_t i = 0; i < p; ++i)
-      taps += static_cast<std::int64_t>(st_.passes[i].taps.size());
-    return taps * st_.out_channels * st_.in_channels;
   }
 
   void run_unit(std::int64_t image, std::int64_t group, std::int64_t first_panel,
@@ -273,7 +227,7 @@ class Batch {
         TileJob job;
         job.rows = st_.out_channels;
         job.depth = channels * static_cast<std::int64_t>(pass.taps.size());
-        job.a = weight + weight_begin(part.pass) +
+        job.a = weight + weight_begin(st_, part.pass) +
                 st_.out_channels * c0 * static_cast<std::int64_t>(pass.taps.size());
         job.b = packed.data();
         job.offsets = offsets.data();
@@ -323,9 +277,11 @@ struct Cost {
 
 // Two vector operations per cycle, of which 87 % are reached: a multiply-add per tap and channel,
 // and about 8 for storing a vector, 12 when it is to be transposed on top. Then 1.2 cycles for each
-// number that is transposed, and for each row that is copied 12, and 0.6 for each number of it.
-// Measured.
-constexpr double kOperation = 0.575, kTransposed = 1.2, kRow = 12, kCopied = 0.6;
+// number that is transposed, and for each row that is copied 12, and 0.6 for each number of it; 2.5
+// for each weight that is packed, 1 if it is not. A tile needs 4 cycles for each step of its sum,
+// however few rows and vectors it has. Measured.
+constexpr double kOperation = 0.575, kTransposed = 1.2, kRow = 12, kCopied = 0.6, kPacked = 2.5,
+                 kUnpacked = 1, kStep = 4;
 
 Cost costs(const Stencil& st) {
   const std::int64_t lanes = tile_shape().lanes;
@@ -334,11 +290,17 @@ Cost costs(const Stencil& st) {
       st, [&](std::size_t, std::int64_t, std::int64_t, const Inside& rows, const Inside& columns) {
         across += (rows.last - rows.first) * (columns.last - columns.first) * st.in_channels + 12;
       });
+  const auto outputs = static_cast<double>(st.out_channels);
+  const PanelCut cut(st.out_channels, tile_shape().max_rows);
+  const std::int64_t most = tile_vectors(std::max<std::int64_t>(cut.max_height(), 1));
   const std::int64_t width = st.columns + st.reach_w;
+  double thin = 0;  // cycles if each step of each tile takes kStep
   for (const Pass& pass : st.passes) {
     const std::int64_t slots = std::min(pass.rows * ceil_div(pass.columns, lanes),
                                         ceil_div((pass.rows - 1) * width + pass.columns, lanes));
     along += slots * (static_cast<std::int64_t>(pass.taps.size()) * st.in_channels + 8);
+    thin += kStep * static_cast<double>(ceil_div(slots, most) * cut.count) *
+            static_cast<double>(static_cast<std::int64_t>(pass.taps.size()) * st.in_channels);
     placed_rows += pass.rows;
     placed += pass.rows * pass.columns;
   }
@@ -349,17 +311,20 @@ Cost costs(const Stencil& st) {
   const std::int64_t packed_rows = as_it_lies ? 0
                                               : st.in_channels * (st.rows + st.reach_h) *
                                                     static_cast<std::int64_t>(st.planes.size());
-  const auto outputs = static_cast<double>(st.out_channels);
   const double image =
-      kOperation * static_cast<double>(along) * outputs + copy(packed_rows, packed_rows * width) +
+      std::max(kOperation * static_cast<double>(along) * outputs, thin) +
+      copy(packed_rows, packed_rows * width) +
       (st.columns % lanes == 0 && st.out_step_w == 1 ? 0 : outputs * copy(placed_rows, placed));
   const Batch batch(st);
   const double block =
       1.1 * kOperation * static_cast<double>(across) * outputs +
       kTransposed * static_cast<double>(st.in_channels * st.in_h * st.in_w * lanes);
-  return {batch.fits() ? block * static_cast<double>(batch.vectors() * st.groups)
+  const auto groups = static_cast<double>(st.groups);
+  const double weights = outputs * static_cast<double>(st.in_channels * st.all_taps());
+  return {batch.fits() ? groups * (block * static_cast<double>(batch.vectors()) + kPacked * weights)
                        : std::numeric_limits<double>::infinity(),
-          image * static_cast<double>(st.images * st.groups)};
+          groups * (image * static_cast<double>(st.images) +
+                    (reads_weights_in_place(st) ? kUnpacked : kPacked) * weights)};
 }
 
 }  // namespace

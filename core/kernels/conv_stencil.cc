@@ -149,6 +149,62 @@ std::vector<Filter> filters(const Stencil& st, std::size_t first_pass, std::size
   return result;
 }
 
+std::int64_t weight_begin(const Stencil& st, std::size_t pass) {
+  std::int64_t taps = 0;
+  for (std::size_t p = 0; p < pass; ++p)
+    taps += static_cast<std::int64_t>(st.passes[p].taps.size());
+  return taps * st.out_channels * st.in_channels;
+}
+
+void pack_weights(const Stencil& st, const PanelCut& cut, std::int64_t block, bool taps_first,
+                  const Real* weight, Real* packed) {
+  constexpr std::int64_t kTogether = 8;  // panels: they share cache lines of the weights
+  const std::int64_t weights = st.out_channels * st.in_channels * st.all_taps();
+  const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st.in_channels, 1), block);
+  const std::int64_t parts = ceil_div(cut.count, kTogether), items = st.groups * blocks * parts;
+  const std::int64_t grain = 20'000 * items / std::max<std::int64_t>(weights * st.groups, 1);
+  std::vector<std::vector<std::int32_t>> taps;
+  for (const Pass& pass : st.passes) {
+    auto& numbers = taps.emplace_back();
+    for (const Tap& tap : pass.taps) numbers.push_back(static_cast<std::int32_t>(tap.weight));
+  }
+  parallel_for(items, std::max<std::int64_t>(grain, 1), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t item = begin; item < end; ++item) {
+      const std::int64_t panel = item % parts * kTogether, channel0 = item / parts % blocks * block,
+                         group = item / parts / blocks;
+      const std::int64_t channels = std::min(block, st.in_channels - channel0);
+      // One pass after the other: they read different taps of the same weights.
+      for (std::size_t p = 0; p < taps.size(); ++p) {
+        const auto count = static_cast<std::int64_t>(taps[p].size());
+        if (count == 0 || channels == 0) continue;
+        const PanelSource source{weight + group * st.group_weights() + channel0 * st.weight_channel,
+                                 st.weight_row,
+                                 st.weight_channel,
+                                 channels,
+                                 taps[p].data(),
+                                 count,
+                                 taps_first};
+        pack_panels(
+            source, cut, panel, std::min(cut.count, panel + kTogether),
+            packed + group * weights + weight_begin(st, p) + st.out_channels * count * channel0);
+      }
+    }
+  });
+}
+
+bool reads_weights_in_place(const Stencil& st) {
+  // Tiles are somewhat slower with unpacked weights. Those of a column may follow each other too,
+  // but then each step of the sum touches another page.
+  constexpr std::int64_t kFewPixels = 1024;
+  if (st.passes.size() != 1 || st.weight_row < st.weight_channel) return false;
+  const std::vector<Tap>& taps = st.passes.front().taps;
+  for (std::size_t t = 0; t < taps.size(); ++t) {
+    if (taps[t].weight != static_cast<std::int64_t>(t)) return false;
+  }
+  return static_cast<std::int64_t>(taps.size()) == st.weight_channel &&
+         st.images * st.rows * st.columns <= kFewPixels;
+}
+
 namespace {
 
 // What a tile reads for one block of channels should stay in a 32 KB first-level cache while all
@@ -162,8 +218,6 @@ constexpr std::int64_t kAsideBytes = 384 << 10;
 constexpr std::int64_t kPanelBytes = 192 << 10;
 // Multiply-adds in a chunk of work: 10 µs, several times the cost of waking a thread.
 constexpr std::int64_t kChunkWork = 500'000;
-// Packing a weight costs as much as using it for about 50 pixels.
-constexpr std::int64_t kFewPixels = 1024;
 constexpr std::int64_t kLine = 64 / sizeof(Real);  // numbers in a cache line
 
 /// Everything about a stencil that does not depend on the numbers: which rows make a unit, which
@@ -174,18 +228,18 @@ class Plan {
       : st_(st),
         tile_(tile_shape()),
         cut_(st.out_channels, tile_.max_rows),
-        vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))) {
+        vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
+        as_they_lie_(reads_weights_in_place(st)) {
     choose_channels();
     choose_layout();
     choose_bands();
     place_slots();
-    choose_weights();
   }
 
   void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
     const std::int64_t weights = st_.out_channels * st_.in_channels * st_.all_taps();  // per group
     Scratch<Real> packed_weight(as_they_lie_ ? 1 : std::max<std::int64_t>(weights * st_.groups, 1));
-    if (!as_they_lie_) pack_weights(weight, weights, packed_weight.data());
+    if (!as_they_lie_) pack_weights(st_, cut_, channels_, false, weight, packed_weight.data());
 
     const std::int64_t units = st_.images * st_.groups * bands_;
     const std::int64_t work = std::max<std::int64_t>(weights * band_rows_ * st_.columns, 1);
@@ -240,19 +294,6 @@ class Plan {
     const std::int64_t blocks = ceil_div(st_.in_channels, most);
     channels_ =
         std::max<std::int64_t>(ceil_div(st_.in_channels, std::max<std::int64_t>(blocks, 1)), 1);
-  }
-
-  // Weights need not be packed where those of a row follow each other, or those of a column. That
-  // makes tiles somewhat slower, so it pays where each weight is used for few pixels.
-  void choose_weights() {
-    bool row = st_.passes.size() == 1 && st_.weight_row >= st_.weight_channel,
-         column = st_.weight_row == 1;
-    for (const Pass& pass : st_.passes) {
-      for (std::size_t t = 0; t < pass.taps.size(); ++t)
-        row = row && pass.taps[t].weight == static_cast<std::int64_t>(t);
-    }
-    row = row && static_cast<std::int64_t>(st_.passes.front().taps.size()) == st_.weight_channel;
-    as_they_lie_ = (row || column) && st_.images * st_.rows * st_.columns <= kFewPixels;
   }
 
   void choose_layout() {
@@ -362,53 +403,6 @@ class Plan {
       masks_.push_back(l >= begin && l < end ? static_cast<std::int32_t>(l - begin) : -1);
   }
 
-  // For each group, pass and block of channels, the panels of its weights.
-  void pack_weights(const Real* weight, std::int64_t weights, Real* packed) const {
-    const std::int64_t blocks = ceil_div(std::max<std::int64_t>(st_.in_channels, 1), channels_);
-    const std::int64_t items = st_.groups * blocks * cut_.count;
-    const std::int64_t grain = 20'000 * items / std::max<std::int64_t>(weights * st_.groups, 1);
-    parallel_for(
-        items, std::max<std::int64_t>(grain, 1), [&](std::int64_t begin, std::int64_t end) {
-          Scratch<std::int32_t> offsets(channels_ * std::max<std::int64_t>(st_.all_taps(), 1));
-          for (std::int64_t item = begin; item < end; ++item) {
-            const std::int64_t panel = item % cut_.count, block = item / cut_.count % blocks,
-                               group = item / cut_.count / blocks;
-            const std::int64_t channel0 = block * channels_;
-            const std::int64_t channels = std::min(channels_, st_.in_channels - channel0);
-            if (item == begin || panel == 0) {
-              std::int32_t* at = offsets.data();
-              for (const Pass& pass : st_.passes) {
-                for (std::int64_t c = 0; c < channels; ++c) {
-                  for (const Tap& tap : pass.taps) {
-                    *at++ = static_cast<std::int32_t>(c * st_.weight_channel + tap.weight);
-                  }
-                }
-              }
-            }
-            // One pass after the other for each panel: they read different taps of the same
-            // weights.
-            const std::int32_t* table = offsets.data();
-            for (std::size_t p = 0; p < st_.passes.size(); ++p) {
-              const std::int64_t depth =
-                  channels * static_cast<std::int64_t>(st_.passes[p].taps.size());
-              if (depth == 0) continue;
-              const std::int64_t at = group * weights + weight_begin(static_cast<std::int64_t>(p)) +
-                                      st_.out_channels * (depth / channels) * channel0;
-              pack_panels(weight + group * st_.group_weights() + channel0 * st_.weight_channel,
-                          st_.weight_row, table, depth, cut_, panel, panel + 1, packed + at);
-              table += depth;
-            }
-          }
-        });
-  }
-
-  std::int64_t weight_begin(std::int64_t p) const {
-    std::int64_t taps = 0;
-    for (std::int64_t i = 0; i < p; ++i)
-      taps += static_cast<std::int64_t>(st_.passes[static_cast<std::size_t>(i)].taps.size());
-    return taps * st_.out_channels * st_.in_channels;
-  }
-
   void run_unit(const Unit& unit) const {
     const auto planes = static_cast<std::int64_t>(st_.planes.size());
     const std::int64_t row0 = unit.band * band_rows_;
@@ -427,12 +421,10 @@ class Plan {
         job.rows = st_.out_channels;
         job.depth = channels * taps;
         if (as_they_lie_) {
-          job.a = unit.weight + c0 * st_.weight_channel + (taps == 0 ? 0 : pass.taps[0].weight);
-          (st_.weight_row == 1 ? job.a_step : job.a_stride) =
-              std::max(st_.weight_row, st_.weight_channel);
+          job.a = unit.weight + c0 * st_.weight_channel;
+          job.a_stride = st_.weight_row;
         } else {
-          job.a = unit.weight + weight_begin(static_cast<std::int64_t>(p)) +
-                  st_.out_channels * c0 * taps;
+          job.a = unit.weight + weight_begin(st_, p) + st_.out_channels * c0 * taps;
         }
         job.b = direct_ ? unit.source + c0 * pitch_ + row0 * width_ : unit.planes;
         job.slots = slots_.data() + slot_begin_[index];
@@ -513,11 +505,11 @@ class Plan {
   const TileShape tile_;
   const PanelCut cut_;
   const std::int64_t vectors_;
+  const bool as_they_lie_;     // weights are not packed
   std::int64_t channels_ = 1;  // in a block
   std::int64_t width_ = 0, plane_rows_ = 0, pitch_ = 0, plane_block_ = 0;
-  bool direct_ = false;       // the tensor itself serves as the plane
-  bool as_they_lie_ = false;  // weights are not packed
-  bool aside_ = false;        // results are put in their place at the end of a unit
+  bool direct_ = false;  // the tensor itself serves as the plane
+  bool aside_ = false;   // results are put in their place at the end of a unit
   std::int64_t bands_ = 1, band_rows_ = 1;
   std::vector<Slot> slots_;  // of band 0 pass 0, band 0 pass 1, …
   std::vector<std::int64_t> slot_begin_;

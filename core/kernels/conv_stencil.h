@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/kernels/conv.h"
+#include "core/kernels/gemm_tile.h"
 #include "core/real.h"
 
 namespace tapestry::kernels {
@@ -83,6 +84,17 @@ struct Filter {
 /// Filters that together hold each tap of each of the passes once.
 std::vector<Filter> filters(const Stencil& stencil, std::size_t first_pass, std::size_t last_pass,
                             std::int64_t r);
+
+/// Packs weights for run_tiles(): for each group, pass and block of `block` channels the panels of
+/// its weights, k being (channel, tap) or, with taps_first, (tap, channel).
+void pack_weights(const Stencil& stencil, const PanelCut& cut, std::int64_t block, bool taps_first,
+                  const Real* weight, Real* packed);
+/// Where those of a pass begin within a group's.
+std::int64_t weight_begin(const Stencil& stencil, std::size_t pass);
+
+/// Whether run_stencil() reads weights as they lie in memory: those of a row follow each other, and
+/// each is used for few pixels.
+bool reads_weights_in_place(const Stencil& stencil);
 
 /// result = stencil applied to source with `weight`, plus bias (one number per output channel, or
 /// null).

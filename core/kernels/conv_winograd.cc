@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "core/kernels/ceil_div.h"
-#include "core/kernels/conv_batch.h"
 #include "core/kernels/conv_transform.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
@@ -550,12 +549,13 @@ Choice choose(const Stencil& st) {
 
 }  // namespace
 
-bool winograd_pays(const Stencil& st) {
+double winograd_cost(const Stencil& st) {
   // With few channels the transformations cost more than the products saved; do not even count.
   constexpr std::int64_t kFewChannels = 8;
-  if (st.images == 0 || std::min(st.in_channels, st.out_channels) < kFewChannels) return false;
-  if (st.all_taps() <= static_cast<std::int64_t>(st.passes.size())) return false;
-  return choose(st).cost < direct_cost(st);
+  if (st.images == 0 || std::min(st.in_channels, st.out_channels) < kFewChannels ||
+      st.all_taps() <= static_cast<std::int64_t>(st.passes.size()))
+    return std::numeric_limits<double>::infinity();
+  return choose(st).cost;
 }
 
 void run_winograd(const Stencil& st, const Real* source, const Real* weight, const Real* bias,

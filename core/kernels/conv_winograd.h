@@ -9,9 +9,8 @@
 
 namespace tapestry::kernels {
 
-/// Whether run_winograd() can do it and is expected to be faster than run_stencil() and
-/// run_batch().
-bool winograd_pays(const Stencil& stencil);
+/// Expected time in cycles; infinity for stencils that it cannot, or should not, do.
+double winograd_cost(const Stencil& stencil);
 
 /// As run_stencil(), with the error bounds of Note [Winograd].
 void run_winograd(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,

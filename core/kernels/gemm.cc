@@ -99,16 +99,14 @@ class Blocks {
         ceil_div(cut_.count, std::clamp<std::int64_t>(kPanelBytes / panel_bytes, 1, cut_.count));
     share_b_ = pack_b_ && blocks_a_ > 1;
     Scratch<Real> packed_b(share_b_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
-    Scratch<std::int32_t> tables(2 * depth_ + 2 * tile_.lanes);
+    Scratch<std::int32_t> tables(depth_ + 2 * tile_.lanes);
     Scratch<Slot> slots(ceil_div(wide, tile_.lanes));
     packed_a_ = packed_a.data();
     packed_b_ = packed_b.data();
     slots_ = slots.data();
-    a_offsets_ = tables.data();
-    b_offsets_ = a_offsets_ + depth_;
+    b_offsets_ = tables.data();
     lanes_ = b_offsets_ + depth_;
     for (std::int64_t k = 0; k < depth_; ++k) {
-      a_offsets_[k] = static_cast<std::int32_t>(k * s_.lda);
       b_offsets_[k] = static_cast<std::int32_t>(k * (pack_b_ ? columns_ : s_.ldb));
     }
     for (std::int64_t j0 = 0; j0 < s_.n; j0 += kColumns) {
@@ -210,8 +208,10 @@ class Blocks {
     parallel_for(a_items + b_items, grain, [&](std::int64_t begin, std::int64_t end) {
       if (begin < a_items) {
         const Real* from = a_ + (s_.transpose_a ? k0 * s_.lda : k0);
-        pack_panels(from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? a_offsets_ : nullptr, depth,
-                    cut_, begin, std::min(end, a_items), packed_a_);
+        const std::int32_t tap = 0;
+        const PanelSource source{
+            from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? s_.lda : 1, depth, &tap, 1};
+        pack_panels(source, cut_, begin, std::min(end, a_items), packed_a_);
       }
       for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items;) {
         const std::int64_t last = std::min(end - a_items, p + kPackTogether);
@@ -262,7 +262,6 @@ class Blocks {
   Real* packed_a_ = nullptr;
   Real* packed_b_ = nullptr;
   Slot* slots_ = nullptr;
-  std::int32_t* a_offsets_ = nullptr;
   std::int32_t* b_offsets_ = nullptr;
   std::int32_t* lanes_ = nullptr;
 };

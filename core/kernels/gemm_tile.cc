@@ -370,37 +370,65 @@ void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, st
   TransposeRest(from, from_stride, rows, columns, to, to_stride);
 }
 
-template <int kRows>
-void PackPanel(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
-               std::int64_t depth, Real* packed) {
-  for (std::int64_t k = 0; k < depth; ++k) {
-    const Real* from = source + offsets[k];
-    for (int i = 0; i < kRows; ++i) packed[i] = from[i * row_stride];
-    packed += kRows;
+// `count` panels of kRows rows. Where rows are neighbors in memory they are copied as a vector; the
+// next k overwrites what it writes beyond them.
+template <int kRows, bool kNeighbors>
+void PackEqualPanels(const PanelSource& source, std::int64_t count, const Real* from,
+                     Real* packed) {
+  const std::int64_t row = kNeighbors ? 1 : source.row;
+  const std::int64_t depth = source.channels * source.tap_count,
+                     k_tap = source.taps_first ? source.channels : 1,
+                     k_channel = source.taps_first ? 1 : source.tap_count;
+  for (std::int64_t c = 0; c < source.channels; ++c) {
+    for (std::int64_t p = 0; p < count; ++p) {
+      const Real* in = from + c * source.channel + p * kRows * row;
+      Real* panel = packed + p * depth * kRows;
+      for (std::int64_t t = 0; t < source.tap_count; ++t) {
+        const std::int64_t k = c * k_channel + t * k_tap;
+        const Real* tap = in + source.taps[t];
+        Real* out = panel + k * kRows;
+        if constexpr (kNeighbors && kRows <= static_cast<int>(kLanes)) {
+          if (c + 1 < source.channels) {
+            hn::StoreU(hn::LoadU(D(), tap), D(), out);
+            continue;
+          }
+        }
+        HWY_UNROLL(8)
+        for (int i = 0; i < kRows; ++i) out[i] = tap[i * row];
+      }
+    }
   }
 }
 
-template <int... kRows>
+template <bool kNeighbors, int... kRows>
 constexpr auto PackTable(std::integer_sequence<int, kRows...>) {
-  return std::array{&PackPanel<kRows + 1>...};
+  return std::array{&PackEqualPanels<kRows + 1, kNeighbors>...};
 }
 
-void PackPanels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
-                std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
-                Real* packed) {
-  constexpr auto kTable = PackTable(std::make_integer_sequence<int, kMaxRows>());
-  const std::int64_t start = offsets == nullptr || depth == 0 ? 0 : offsets[0];
-  bool run = true;
-  for (std::int64_t k = 0; offsets != nullptr && run && k < depth; ++k)
-    run = offsets[k] == start + k;
-  for (std::int64_t p = first; p < last; ++p) {
-    const std::int64_t i = cut.begin(p), rows = cut.height(p);
-    if (run) {
-      Transpose(source + start + i * row_stride, row_stride, rows, depth, packed + i * depth, rows);
-    } else {
-      kTable[static_cast<std::size_t>(rows - 1)](source + i * row_stride, row_stride, offsets,
-                                                 depth, packed + i * depth);
+void PackPanels(const PanelSource& source, const PanelCut& cut, std::int64_t first,
+                std::int64_t last, Real* packed) {
+  const std::int64_t depth = source.channels * source.tap_count;
+  bool run = source.channel == source.tap_count && !source.taps_first;
+  for (std::int64_t t = 0; run && t < source.tap_count; ++t) run = source.taps[t] == t;
+  if (run) {
+    for (std::int64_t p = first; p < last; ++p) {
+      const std::int64_t i = cut.begin(p), rows = cut.height(p);
+      Transpose(source.from + i * source.row, source.row, rows, depth, packed + i * depth, rows);
     }
+    return;
+  }
+  constexpr auto kRows = std::make_integer_sequence<int, kMaxRows>();
+  constexpr auto kNeighbors = PackTable<true>(kRows), kApart = PackTable<false>(kRows);
+  // Where the rows of a channel lie together, cache lines hold rows of several panels.
+  const std::int64_t together = source.row < source.channel ? 8 : 1;
+  for (std::int64_t p = first; p < last;) {
+    const std::int64_t i = cut.begin(p), rows = cut.height(p);
+    std::int64_t end = p + 1;
+    while (end < last && end < p + together && cut.height(end) == rows) ++end;
+    (source.row == 1 && source.tap_count == 1 ? kNeighbors
+                                              : kApart)[static_cast<std::size_t>(rows - 1)](
+        source, end - p, source.from + i * source.row, packed + i * depth);
+    p = end;
   }
 }
 
@@ -438,10 +466,9 @@ HWY_EXPORT(ShapeVectors);
 void run_tiles(const TileJob& job) { HWY_DYNAMIC_DISPATCH(RunTiles)(job); }
 void run_dots(const DotJob& job) { HWY_DYNAMIC_DISPATCH(RunDots)(job); }
 void run_lanes(const LaneJob& job) { HWY_DYNAMIC_DISPATCH(RunLanes)(job); }
-void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
-                 std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
-                 Real* packed) {
-  HWY_DYNAMIC_DISPATCH(PackPanels)(source, row_stride, offsets, depth, cut, first, last, packed);
+void pack_panels(const PanelSource& source, const PanelCut& cut, std::int64_t first,
+                 std::int64_t last, Real* packed) {
+  HWY_DYNAMIC_DISPATCH(PackPanels)(source, cut, first, last, packed);
 }
 void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride) {

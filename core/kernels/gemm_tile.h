@@ -80,12 +80,20 @@ struct PanelCut {
 
 void run_tiles(const TileJob& job);
 
-/// Packs rows [cut.begin(first), cut.begin(last)) of a(i, k) = source[i · row_stride + offsets[k]]
-/// into the panels of TileJob::a; `packed` is where panel 0 begins. offsets = nullptr means
-/// offsets[k] = k.
-void pack_panels(const Real* source, std::int64_t row_stride, const std::int32_t* offsets,
-                 std::int64_t depth, const PanelCut& cut, std::int64_t first, std::int64_t last,
-                 Real* packed);
+/// Where the numbers of a(i, k) lie, k being (channel c, tap t): from[i · row + c · channel +
+/// taps[t]], with k = c · tap_count + t, or if taps_first k = t · channels + c. A matrix has one
+/// tap.
+struct PanelSource {
+  const Real* from;
+  std::int64_t row, channel, channels;
+  const std::int32_t* taps;
+  std::int64_t tap_count;
+  bool taps_first = false;
+};
+/// Packs rows [cut.begin(first), cut.begin(last)) into the panels of TileJob::a; `packed` is where
+/// panel 0 begins.
+void pack_panels(const PanelSource& source, const PanelCut& cut, std::int64_t first,
+                 std::int64_t last, Real* packed);
 
 /// to[p · panel_stride + k · columns + j] = from[k · from_stride + p · columns + j] for k < depth,
 /// j < columns, p < panels; columns is a multiple of the number of lanes.

@@ -12,6 +12,7 @@
 #include <doctest/doctest.h>
 
 #include "core/kernels/conv_batch.h"
+#include "core/kernels/conv_matrix.h"
 #include "core/kernels/conv_stencil.h"
 #include "core/kernels/conv_weight.h"
 #include "core/kernels/conv_winograd.h"
@@ -197,6 +198,8 @@ TEST_CASE("convolutions of the shapes that nets have equal their definition") {
     check(square(3, 33, 50, 16, 1), random);        // 1 × 1
     check(square(2, 24, 24, 17, 3, 1, 1, 24), random);  // depthwise
     check(square(1, 200, 8, 6, 5, 1, 2), random);       // deep sums
+    check(square(2, 130, 150, 7, 1), random);           // few pixels, many weights: last layers
+    check(square(1, 150, 130, 4, 4, 2, 1), random);     // and innermost ones of a U-Net
   });
 }
 
@@ -241,6 +244,44 @@ TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
                 [&](Real* to) { algorithm(backward, g.data(), w.data(), bias.data(), to); }),
             dx, bound(s.out_channels / s.groups));
       }
+    }
+  });
+}
+
+TEST_CASE("convolution by im2col equals its definition, not only where it is chosen") {
+  on_every_target([] {
+    Numbers random;
+    for (int turn = 0; turn < 40;) {
+      ConvShape s = square(random.pick(1, 9), random.pick(1, 24), random.pick(1, 24), 1,
+                           random.pick(0, 2) != 0 ? random.pick(1, 5) : 1, random.pick(1, 3),
+                           random.pick(0, 2));
+      s.height = random.pick(1, 12);
+      s.width = random.pick(1, 17);
+      s.stride_w = random.pick(0, 2) != 0 ? s.stride_h : random.pick(1, 3);
+      s.padding_w = random.pick(0, 2) != 0 ? s.padding_h : random.pick(0, 3);
+      s.dilation_h = random.pick(1, 2);
+      if (s.out_h() < 1 || s.out_w() < 1) continue;
+      ++turn;
+      CAPTURE(text(s));
+      const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
+                 g = random.vector(s.y_size()), bias = random.vector(24);
+      const Real* b = turn % 2 == 0 ? bias.data() : nullptr;
+      const std::int64_t taps = s.kernel_h * s.kernel_w, pixels = s.n * s.out_h() * s.out_w();
+      std::vector<Real> y(g.size()), dx(x.size()), dw(w.size());
+      kernels::reference::conv_forward(s, x.data(), w.data(), b, y.data());
+      kernels::reference::conv_input_grad(s, g.data(), w.data(), b, dx.data());
+      kernels::reference::conv_weight_grad(s, g.data(), x.data(), dw.data());
+      check_close(run(s.y_size(),
+                      [&](Real* to) { kernels::run_matrix_forward(s, x.data(), w.data(), b, to); }),
+                  y, plain(s.channels * taps));
+      check_close(
+          run(s.x_size(),
+              [&](Real* to) { kernels::run_matrix_input_grad(s, g.data(), w.data(), b, to); }),
+          dx, plain(s.out_channels * taps));
+      check_close(
+          run(s.w_size(),
+              [&](Real* to) { kernels::run_matrix_weight_grad(s, g.data(), x.data(), to); }),
+          dw, plain(pixels));
     }
   });
 }
