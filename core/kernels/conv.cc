@@ -20,16 +20,18 @@ std::atomic<bool> exact = [] {
   return text != nullptr && std::string_view(text) == "1";
 }();
 
+bool is_depthwise(const Stencil& st) { return st.in_channels == 1 && st.out_channels == 1; }
+
 /// Whether im2col is expected to be faster than all that work on the stencil.
 bool matrix_pays(const ConvShape& shape, const Stencil& stencil) {
+  if (is_depthwise(stencil)) return false;
   const double matrix = matrix_cost(shape);
   return matrix < direct_cost(stencil) && (exact || matrix < winograd_cost(stencil));
 }
 
 void run(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
          Real* result) {
-  if (stencil.in_channels == 1 && stencil.out_channels == 1)
-    return run_depthwise(stencil, source, weight, bias, result);
+  if (is_depthwise(stencil)) return run_depthwise(stencil, source, weight, bias, result);
   if (!exact && winograd_cost(stencil) < direct_cost(stencil))
     return run_winograd(stencil, source, weight, bias, result);
   (batch_pays(stencil) ? run_batch : run_stencil)(stencil, source, weight, bias, result);
@@ -63,8 +65,10 @@ void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real
     return;
   }
   const double plain = weight_grad_cost(shape), pixels = weight_pixels_cost(shape),
-               matrix = matrix_cost(shape), least = std::min({plain, pixels, matrix});
+               matrix = matrix_cost(shape), depthwise = weight_depthwise_cost(shape),
+               least = std::min({plain, pixels, matrix, depthwise});
   if (!exact && winograd_weight_cost(shape) < least) return run_winograd_weight(shape, g, x, dw);
+  if (depthwise == least) return run_weight_depthwise(shape, g, x, dw);
   if (matrix == least) return run_matrix_weight_grad(shape, g, x, dw);
   (pixels < plain ? run_weight_pixels : run_weight_grad)(shape, g, x, dw);
 }

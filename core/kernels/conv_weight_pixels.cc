@@ -68,8 +68,7 @@ class WeightPixels {
     // Per row: two multiply-adds per cycle, 80 % reached (a third of the loads cross a cache line),
     // and the copies.
     const double row = outputs * columns * width * 0.62 / static_cast<double>(lanes_) +
-                       outputs * (12 + 0.4 * width) +
-                       planes * (12 + (st_.in_step_w == 1 ? 0.4 : 0.8) * width);
+                       outputs * (12 + 0.4 * width) + planes * (12 + 0.4 * width);
     // Per weight: 5 cycles for loading and storing each block's sums, 15 for adding up the lanes.
     const std::int64_t blocks =
         st_.images * ceil_div(st_.rows, band_rows_) * ceil_div(depth_, kBlock);
