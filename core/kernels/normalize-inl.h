@@ -189,6 +189,10 @@ struct Center {
   double mean, wide_rstd;
   bool is_safe;
 };
+// Without branches, so that a loop over sets becomes vectors.
+HWY_INLINE bool is_safe(double mean, double rstd) {
+  return (rstd > 1e-15) & (rstd < 1e15) & (std::abs(mean) < 1e37);
+}
 HWY_INLINE Center CenterOf(const NormMoments& m, std::int64_t set) {
   Center c{};
   c.mean = m.mean[set];
@@ -196,8 +200,64 @@ HWY_INLINE Center CenterOf(const NormMoments& m, std::int64_t set) {
   c.high = static_cast<Real>(c.mean);
   c.low = static_cast<Real>(c.mean - static_cast<double>(c.high));
   c.rstd = static_cast<Real>(c.wide_rstd);
-  c.is_safe = c.wide_rstd > 1e-15 && c.wide_rstd < 1e15 && std::abs(c.mean) < 1e37;
+  c.is_safe = is_safe(c.mean, c.wide_rstd);
   return c;
+}
+
+// Note [Bends]
+// ~~~~~~~~~~~~
+// A (leaky) ReLU after the norm is done in passing: a bend gives v where z = γ·x̂ + β is above 0,
+// and slope·v elsewhere. Forward v is z; backward it is the gradient, and z is computed anew from
+// x. By the same instructions it gets the same bits, so its sign need not be kept. Where Reals are
+// not safe, Backward bends the gradient beforehand.
+struct Straight {
+  template <class D, class V>
+  HWY_INLINE V operator()(D, V, V v) const {
+    return v;
+  }
+};
+struct Cut {  // slope 0, and 0 of infinities, too
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V z, V v) const {
+    return hn::IfThenZeroElse(hn::Le(z, hn::Zero(d)), v);
+  }
+};
+struct Bend {
+  Real slope;
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V z, V v) const {
+    return hn::IfThenElse(hn::Le(z, hn::Zero(d)), hn::Mul(v, hn::Set(d, slope)), v);
+  }
+};
+template <class Use>
+HWY_INLINE void WithBend(Real slope, Use use) {
+  if (slope == 1) {
+    use(Straight());
+  } else if (slope == 0) {
+    use(Cut());
+  } else {
+    use(Bend{slope});
+  }
+}
+
+// z from x, in runs with one mean and variance, one γ and one β.
+struct Line {
+  HWY_INLINE Line(const Center& c, Real gamma, Real beta) : high(c.high) {
+    const double scale = c.wide_rstd * double(gamma);
+    factor = static_cast<Real>(scale);
+    shift = static_cast<Real>(double(beta) - double(c.low) * scale);
+  }
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::MulAdd(hn::Sub(x, hn::Set(d, high)), hn::Set(d, factor), hn::Set(d, shift));
+  }
+  Real high, factor, shift;
+};
+HWY_INLINE Real GammaAt(const AffineView& a, std::int64_t position) {
+  return a.gamma == nullptr ? 1 : a.gamma[position];
+}
+HWY_INLINE Real BetaAt(const AffineView& a, std::int64_t position) {
+  return a.beta == nullptr ? 0 : a.beta[position];
 }
 
 template <class D, class V>
@@ -208,73 +268,94 @@ HWY_INLINE Wide NormalizedWide(WideTag d, Wide x, const Center& c) {
   return hn::Mul(hn::Sub(x, hn::Set(d, c.mean)), hn::Set(d, c.wide_rstd));
 }
 
-// Σ g and Σ g·x̂; with a γ for each element, of γ·g.
-HWY_INLINE Pair RunGradient(const Real* g, const Real* x, const Real* gamma, std::int64_t n,
-                            const Center& c, std::int64_t ahead) {
-  if (!c.is_safe) {
-    const auto sum = [&](auto& a, auto& b, auto h, auto v) HWY_ATTR {
-      const hn::DFromV<decltype(v)> d;
-      a = hn::Add(a, h);
-      b = hn::MulAdd(h, hn::Mul(hn::Sub(v, hn::Set(d, c.mean)), hn::Set(d, c.wide_rstd)), b);
-    };
-    if (gamma == nullptr) return WidePairs(sum, n, g, x);
-    return WidePairs([&](auto& a, auto& b, auto u, auto v, auto s)
-                         HWY_ATTR { sum(a, b, hn::Mul(u, s), v); },
-                     n, g, x, gamma);
-  }
-  const auto sum = [&](auto& a, auto& b, auto h, auto v) HWY_ATTR {
-    const auto rest = hn::Sub(v, hn::Set(hn::DFromV<decltype(v)>(), c.high));
-    a = hn::Add(a, h);
-    b = hn::MulAdd(h, rest, b);
-  };
-  const Pair pair = gamma == nullptr ? SumPairs(sum, n, ahead, g, x)
-                                     : SumPairs([&](auto& a, auto& b, auto u, auto v, auto s)
-                                                    HWY_ATTR { sum(a, b, hn::Mul(u, s), v); },
-                                                n, ahead, g, x, gamma);
+// Σ h and Σ h·x̂ of a run, where h = up(d, g, x, more…): the gradient, bent, and times γ where that
+// goes along with the run. Where Reals are safe.
+template <class Up, class... More>
+HWY_INLINE Pair RunGradient(Up up, const Center& c, std::int64_t n, std::int64_t ahead,
+                            const Real* g, const Real* x, const More*... more) {
+  const Pair pair = SumPairs(
+      [=, high = c.high](auto& a, auto& b, auto u, auto v, auto... w) HWY_ATTR {
+        const hn::DFromV<decltype(v)> d;
+        const auto h = up(d, u, v, w...);
+        a = hn::Add(a, h);
+        b = hn::MulAdd(h, hn::Sub(v, hn::Set(d, high)), b);
+      },
+      n, ahead, g, x, more...);
   return {pair.a, (pair.b - static_cast<double>(c.low) * pair.a) * c.wide_rstd};
+}
+// Where they are not; of g, or of γ·g.
+inline HWY_NOINLINE Pair RunGradientWide(const Real* g, const Real* x, const Real* gamma,
+                                         std::int64_t n, Center c) {
+  const auto sum = [&](auto& a, auto& b, auto h, auto v) HWY_ATTR {
+    const hn::DFromV<decltype(v)> d;
+    a = hn::Add(a, h);
+    b = hn::MulAdd(h, hn::Mul(hn::Sub(v, hn::Set(d, c.mean)), hn::Set(d, c.wide_rstd)), b);
+  };
+  if (gamma == nullptr) return WidePairs(sum, n, g, x);
+  return WidePairs([&](auto& a, auto& b, auto u, auto v, auto s)
+                       HWY_ATTR { sum(a, b, hn::Mul(u, s), v); },
+                   n, g, x, gamma);
+}
+// Either, of the gradient as it came.
+HWY_INLINE Pair RunGradient(const Real* g, const Real* x, std::int64_t n, const Center& c,
+                            std::int64_t ahead) {
+  if (!c.is_safe) return RunGradientWide(g, x, nullptr, n, c);
+  return RunGradient([](auto, auto u, auto) HWY_ATTR { return u; }, c, n, ahead, g, x);
+}
+
+// Where Reals are not safe. Not inlined: the usual loops around the call stay small, and the center
+// in registers.
+inline HWY_NOINLINE void ApplyRunWide(const Real* x, Real* y, std::int64_t n, Center c, Real gamma,
+                                      Real beta, Real slope) {
+  MapWide(
+      [&](auto d, auto v) HWY_ATTR {
+        return hn::MulAdd(NormalizedWide(d, v, c), hn::Set(d, double(gamma)),
+                          hn::Set(d, double(beta)));
+      },
+      y, n, x);
+  WithBend(slope, [&](auto bend) HWY_ATTR {
+    Map([=](auto d, auto z) HWY_ATTR { return bend(d, z, z); }, y, n, y);
+  });
 }
 
 HWY_INLINE void ApplyRun(const Real* x, Real* y, std::int64_t n, const Center& c, Real gamma,
-                         Real beta, std::int64_t ahead) {
-  if (!c.is_safe) {
-    MapWide(
-        [&](auto d, auto v) HWY_ATTR {
-          return hn::MulAdd(NormalizedWide(d, v, c), hn::Set(d, double(gamma)),
-                            hn::Set(d, double(beta)));
+                         Real beta, Real slope, std::int64_t ahead) {
+  if (!c.is_safe) return ApplyRunWide(x, y, n, c, gamma, beta, slope);
+  const Line line(c, gamma, beta);
+  WithBend(slope, [&](auto bend) HWY_ATTR {
+    MapRun(
+        [=](auto d, auto v) HWY_ATTR {
+          const auto z = line(d, v);
+          return bend(d, z, z);
         },
-        y, n, x);
-    return;
-  }
-  const double scale = c.wide_rstd * double(gamma);
-  const Real factor = static_cast<Real>(scale),
-             shift = static_cast<Real>(double(beta) - double(c.low) * scale);
-  MapRun(
-      [=, high = c.high](auto d, auto v) HWY_ATTR {
-        return hn::MulAdd(hn::Sub(v, hn::Set(d, high)), hn::Set(d, factor), hn::Set(d, shift));
-      },
-      y, n, ahead, x);
+        y, n, ahead, x);
+  });
 }
 
 // With a γ and a β for each element; either may be nullptr.
 HWY_INLINE void ApplyRow(const Real* x, Real* y, std::int64_t n, const Center& c, const Real* gamma,
-                         const Real* beta) {
-  if (!c.is_safe) {
-    MapWide([&](auto d, auto v) HWY_ATTR { return NormalizedWide(d, v, c); }, y, n, x);
-    if (gamma != nullptr)
-      Map([](auto, auto u, auto s) HWY_ATTR { return hn::Mul(u, s); }, y, n, y, gamma);
-    if (beta != nullptr)
-      Map([](auto, auto u, auto s) HWY_ATTR { return hn::Add(u, s); }, y, n, y, beta);
-  } else if (gamma != nullptr && beta != nullptr) {
-    Map([&](auto d, auto v, auto s, auto t)
-            HWY_ATTR { return hn::MulAdd(Normalized(d, v, c), s, t); },
-        y, n, x, gamma, beta);
-  } else if (gamma != nullptr) {
-    Map([&](auto d, auto v, auto s) HWY_ATTR { return hn::Mul(Normalized(d, v, c), s); }, y, n, x,
-        gamma);
-  } else {
-    Map([&](auto d, auto v, auto t) HWY_ATTR { return hn::Add(Normalized(d, v, c), t); }, y, n, x,
-        beta);
-  }
+                         const Real* beta, Real slope) {
+  WithBend(slope, [&](auto bend) HWY_ATTR {
+    const auto bent = [=](auto d, auto z) HWY_ATTR { return bend(d, z, z); };
+    if (!c.is_safe) {
+      MapWide([&](auto d, auto v) HWY_ATTR { return NormalizedWide(d, v, c); }, y, n, x);
+      if (gamma != nullptr)
+        Map([](auto, auto u, auto s) HWY_ATTR { return hn::Mul(u, s); }, y, n, y, gamma);
+      if (beta != nullptr)
+        Map([](auto, auto u, auto s) HWY_ATTR { return hn::Add(u, s); }, y, n, y, beta);
+      Map(bent, y, n, y);
+    } else if (gamma != nullptr && beta != nullptr) {
+      Map([&](auto d, auto v, auto s, auto t)
+              HWY_ATTR { return bent(d, hn::MulAdd(Normalized(d, v, c), s, t)); },
+          y, n, x, gamma, beta);
+    } else if (gamma != nullptr) {
+      Map([&](auto d, auto v, auto s) HWY_ATTR { return bent(d, hn::Mul(Normalized(d, v, c), s)); },
+          y, n, x, gamma);
+    } else {
+      Map([&](auto d, auto v, auto t) HWY_ATTR { return bent(d, hn::Add(Normalized(d, v, c), t)); },
+          y, n, x, beta);
+    }
+  });
 }
 
 // Mean, variance and rstd of the sets from `first` on, one in each lane, whose elements less `near`
@@ -339,7 +420,7 @@ HWY_INLINE Means MeansOf(NormKind kind, const Pair& sum, double share) {
 // dx from γ·g, or from g with a γ that is the same throughout, and x: scale·g − (slope·(x − high) +
 // shift).
 struct Gradient {
-  Gradient(const Center& c, const Means& means, double gamma)
+  HWY_INLINE Gradient(const Center& c, const Means& means, double gamma)
       : high(c.high),
         scale(static_cast<Real>(gamma * c.wide_rstd)),
         slope(static_cast<Real>(means.hx * c.wide_rstd * c.wide_rstd)),

@@ -1,5 +1,7 @@
 #include "core/kernels/normalize.h"
 
+#include <type_traits>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/normalize.cc"
 #include <hwy/foreach_target.h>  // must come before highway.h
@@ -11,14 +13,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace tapestry::kernels::HWY_NAMESPACE {
 
+bool IsRow(const AffineView& a) { return a.inner == 1 && a.kept > 1; }
+
 void ApplySegment(const Real* x, Real* y, const Segment& s, const AffineView& a, const Center& c,
                   std::int64_t ahead) {
-  if (a.inner == 1 && a.kept > 1) {
+  if (IsRow(a)) {
     ApplyRow(x + s.at, y + s.at, s.n, c, a.gamma == nullptr ? nullptr : a.gamma + s.affine,
-             a.beta == nullptr ? nullptr : a.beta + s.affine);
+             a.beta == nullptr ? nullptr : a.beta + s.affine, a.slope);
   } else {
-    ApplyRun(x + s.at, y + s.at, s.n, c, a.gamma == nullptr ? 1 : a.gamma[s.affine],
-             a.beta == nullptr ? 0 : a.beta[s.affine], ahead);
+    ApplyRun(x + s.at, y + s.at, s.n, c, GammaAt(a, s.affine), BetaAt(a, s.affine), a.slope, ahead);
   }
 }
 
@@ -109,38 +112,78 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
       [&](std::int64_t, const Segment& s) { ApplySegment(x, y, s, a, CenterOf(m, s.set), s.n); });
 }
 
+// Calls use(up, more…) as RunGradient wants them.
+template <class Use>
+HWY_INLINE void WithUpstream(const Segment& s, const AffineView& a, const Center& c, Use use) {
+  WithBend(a.slope, [&](auto bend) HWY_ATTR {
+    if (!IsRow(a) || a.gamma == nullptr) {
+      const Line line(c, GammaAt(a, s.affine), BetaAt(a, s.affine));
+      use([=](auto d, auto u, auto v) HWY_ATTR { return bend(d, line(d, v), u); });
+    } else if constexpr (std::is_same_v<decltype(bend), Straight>) {
+      use([](auto, auto u, auto, auto w) HWY_ATTR { return hn::Mul(u, w); }, a.gamma + s.affine);
+    } else {
+      use([bend, c = c](auto d, auto u, auto v, auto w, auto t)
+              HWY_ATTR { return hn::Mul(bend(d, hn::MulAdd(Normalized(d, v, c), w, t), u), w); },
+          a.gamma + s.affine, a.beta + s.affine);
+    }
+  });
+}
+
+// Σ h and Σ h·x̂ of a segment.
+HWY_INLINE Pair SumSegment(const Real* g, const Real* x, const Segment& s, const AffineView& a,
+                           const Center& c, std::int64_t ahead) {
+  if (!c.is_safe) {
+    const bool has_row = IsRow(a) && a.gamma != nullptr;
+    return RunGradientWide(g + s.at, x + s.at, has_row ? a.gamma + s.affine : nullptr, s.n, c);
+  }
+  Pair sum{0, 0};
+  WithUpstream(s, a, c, [&](auto up, auto... more) HWY_ATTR {
+    sum = RunGradient(up, c, s.n, ahead, g + s.at, x + s.at, more...);
+  });
+  return sum;
+}
+
 void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, const AffineView& a,
                      const Center& c, const Means& means, std::int64_t ahead) {
   const Real* from = x + s.at;
   const Real* up = g + s.at;
   Real* to = dx + s.at;
-  const bool is_row = a.inner == 1 && a.kept > 1 && a.gamma != nullptr;
-  const double gamma = is_row || a.gamma == nullptr ? 1 : double(a.gamma[s.affine]);
-  if (!c.is_safe) {
-    const WideGradient wide{c, means, gamma};
-    if (is_row) {
-      MapWide([&](auto d, auto u, auto v, auto w) HWY_ATTR { return wide(d, hn::Mul(u, w), v); },
-              to, s.n, up, from, a.gamma + s.affine);
-    } else {
-      MapWide([&](auto d, auto u, auto v) HWY_ATTR { return wide(d, u, v); }, to, s.n, up, from);
-    }
+  const double gamma = IsRow(a) ? 1 : double(GammaAt(a, s.affine));
+  if (c.is_safe) {
+    const Gradient gradient(c, means, gamma);
+    WithUpstream(s, a, c, [&](auto bent, auto... more) HWY_ATTR {
+      MapRun([=](auto d, auto u, auto v, auto... w)
+                 HWY_ATTR { return gradient(d, bent(d, u, v, w...), v); },
+             to, s.n, ahead, up, from, more...);
+    });
     return;
   }
-  const Gradient gradient(c, means, gamma);
-  if (is_row) {
-    MapRun([=](auto d, auto u, auto v, auto w) HWY_ATTR { return gradient(d, hn::Mul(u, w), v); },
-           to, s.n, ahead, up, from, a.gamma + s.affine);
+  const WideGradient wide{c, means, gamma};
+  if (IsRow(a) && a.gamma != nullptr) {
+    MapWide([&](auto d, auto u, auto v, auto w) HWY_ATTR { return wide(d, hn::Mul(u, w), v); }, to,
+            s.n, up, from, a.gamma + s.affine);
   } else {
-    MapRun([=](auto d, auto u, auto v) HWY_ATTR { return gradient(d, u, v); }, to, s.n, ahead, up,
-           from);
+    MapWide([&](auto d, auto u, auto v) HWY_ATTR { return wide(d, u, v); }, to, s.n, up, from);
   }
 }
 
 // dγ[j] += Σ g·x̂ and dβ[j] += Σ g over rows [begin, end) for columns [first, first + n) of rows of
-// length `width`.
-void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMoments& m,
-                   std::int64_t width, std::int64_t begin, std::int64_t end, std::int64_t first,
-                   std::int64_t n, double* dgamma, double* dbeta) {
+// length a.kept.
+template <class Bending>
+void RowParametersBent(Bending bend, const Real* g, const Real* x, const NormView& v,
+                       const AffineView& a, const NormMoments& m, std::int64_t begin,
+                       std::int64_t end, std::int64_t first, std::int64_t n, double* dgamma,
+                       double* dbeta) {
+  const std::int64_t width = a.kept;
+  // The gradient u of a number w in column j, bent.
+  const auto bent = [&](auto d, const Center& c, std::int64_t j, auto u, auto w) HWY_ATTR {
+    if constexpr (std::is_same_v<Bending, Straight>) {
+      return u;
+    } else {
+      const auto s = hn::LoadU(d, a.gamma + first + j), t = hn::LoadU(d, a.beta + first + j);
+      return bend(d, hn::MulAdd(Normalized(d, w, c), s, t), u);
+    }
+  };
   // kTerms rows at a time are added up in lanes of Real, see [Sums in floats].
   Center centers[kTerms];
   for (std::int64_t row = begin; row < end; row += kTerms) {
@@ -157,13 +200,11 @@ void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMo
       auto s0 = hn::Zero(d), t0 = s0, s1 = s0, t1 = s0;
       for (std::int64_t k = 0; k < rows; ++k) {
         const Real *up = g + at + k * width, *from = x + at + k * width;
-        const auto u0 = hn::LoadU(d, up + j), u1 = hn::LoadU(d, up + next);
-        const auto high = hn::Set(d, centers[k].high), low = hn::Set(d, centers[k].low);
-        const auto rstd = hn::Set(d, centers[k].rstd);
-        const auto hat = [&](auto value)
-                             HWY_ATTR { return hn::Mul(hn::Sub(hn::Sub(value, high), low), rstd); };
-        s0 = hn::MulAdd(u0, hat(hn::LoadU(d, from + j)), s0);
-        s1 = hn::MulAdd(u1, hat(hn::LoadU(d, from + next)), s1);
+        const auto v0 = hn::LoadU(d, from + j), v1 = hn::LoadU(d, from + next);
+        const auto u0 = bent(d, centers[k], j, hn::LoadU(d, up + j), v0);
+        const auto u1 = bent(d, centers[k], next, hn::LoadU(d, up + next), v1);
+        s0 = hn::MulAdd(u0, Normalized(d, v0, centers[k]), s0);
+        s1 = hn::MulAdd(u1, Normalized(d, v1, centers[k]), s1);
         t0 = hn::Add(t0, u0);
         t1 = hn::Add(t1, u1);
       }
@@ -179,13 +220,24 @@ void RowParameters(const Real* g, const Real* x, const NormView& v, const NormMo
     }
     for (; j < n; ++j) {
       for (std::int64_t k = 0; k < rows; ++k) {
-        const double u = static_cast<double>(g[at + k * width + j]);
-        const double rest = static_cast<double>(x[at + k * width + j]) - centers[k].mean;
+        const hn::CappedTag<Real, 1> one;
+        const Real value = x[at + k * width + j];
+        const double u = static_cast<double>(hn::GetLane(
+            bent(one, centers[k], j, hn::Set(one, g[at + k * width + j]), hn::Set(one, value))));
+        const double rest = static_cast<double>(value) - centers[k].mean;
         dgamma[j] += u * (rest * centers[k].wide_rstd);
         dbeta[j] += u;
       }
     }
   }
+}
+
+void RowParameters(const Real* g, const Real* x, const NormView& v, const AffineView& a,
+                   const NormMoments& m, std::int64_t begin, std::int64_t end, std::int64_t first,
+                   std::int64_t n, double* dgamma, double* dbeta) {
+  WithBend(a.slope, [&](auto bend) HWY_ATTR {
+    RowParametersBent(bend, g, x, v, a, m, begin, end, first, n, dgamma, dbeta);
+  });
 }
 
 // The sums of parts of the rows, each first of dγ and then of dβ, added in order. Either result may
@@ -230,9 +282,8 @@ void RowParameterGradients(const Real* g, const Real* x, const NormView& v, cons
       // inner, or the reverse.
       for (std::int64_t j = first; j < first + n;) {
         const std::int64_t stop = std::min(first + n, (j / v.inner + 1) * v.inner);
-        RowParameters(g, x, v, m, width, std::min(rows, cut * step),
-                      std::min(rows, (cut + 1) * step), j, stop - j, s + (j - first),
-                      t + (j - first));
+        RowParameters(g, x, v, a, m, std::min(rows, cut * step), std::min(rows, (cut + 1) * step),
+                      j, stop - j, s + (j - first), t + (j - first));
         j = stop;
       }
       if (cuts == 1) {
@@ -255,13 +306,11 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
   const bool wants_parameters = dgamma != nullptr || dbeta != nullptr;
   const bool needs_sums =
       (dx != nullptr && kind != NormKind::kFixed) || (wants_parameters && !parts.is_row);
-  const bool has_row = parts.is_row && a.gamma != nullptr;
   const std::int64_t block = SetsInBlock(v), ahead = by_sets(v) ? Ahead(v, block) : parts.length;
   // Of each segment Σ g and Σ g·x̂; with a row of γ, of γ·g.
   Scratch<Pair> sums(parts.count);
   const auto sum_segment = [&](std::int64_t i, const Segment& s) {
-    sums[i] = RunGradient(g + s.at, x + s.at, has_row ? a.gamma + s.affine : nullptr, s.n,
-                          CenterOf(m, s.set), ahead);
+    sums[i] = SumSegment(g, x, s, a, CenterOf(m, s.set), ahead);
   };
   // Adds a segment's share to those of its set: of γ·g and γ·g·x̂.
   const auto add_to_set = [&](Pair& total, std::int64_t i, const Segment& s) {
@@ -306,7 +355,7 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
           });
         }
         if (in_passing)
-          RowParameters(g, x, v, m, a.kept, first, last, 0, a.kept, row_sum, row_sum + a.kept);
+          RowParameters(g, x, v, a, m, first, last, 0, a.kept, row_sum, row_sum + a.kept);
       }
     });
   } else {
@@ -374,9 +423,32 @@ void Apply(const Real* x, Real* y, const NormView& view, const AffineView& a,
   });
 }
 
+// Whether the gradient is bent in passing, see Note [Bends]. A row with only one of γ and β is not
+// usual enough for a loop of its own.
+bool BendsInPassing(const NormView& v, const AffineView& a, const NormMoments& m) {
+  if (IsRow(a) && (a.gamma == nullptr || a.beta == nullptr)) return false;
+  bool all_safe = true;
+  for (std::int64_t set = 0; set < v.sets(); ++set) all_safe &= is_safe(m.mean[set], m.rstd[set]);
+  return all_safe;
+}
+
 void Backward(const Real* g, const Real* x, Real* dx, const NormView& view, const AffineView& a,
               const NormMoments& m, NormKind kind, Real* dgamma, Real* dbeta) {
   const NormView v = joined(view);
+  if (a.slope != 1 && !BendsInPassing(v, a, m)) {
+    AffineView straight = a;
+    straight.slope = 1;
+    Scratch<Real> bent(v.size());
+    Apply(x, bent.data(), v, straight, m);
+    parallel_for(v.size(), kLongest, [&](std::int64_t begin, std::int64_t end) HWY_ATTR {
+      WithBend(a.slope, [&](auto bend) HWY_ATTR {
+        Map([=](auto d, auto z, auto u) HWY_ATTR { return bend(d, z, u); }, bent.data() + begin,
+            end - begin, bent.data() + begin, g + begin);
+      });
+    });
+    Backward(bent.data(), x, dx, v, straight, m, kind, dgamma, dbeta);
+    return;
+  }
   if (by_columns(v)) return norm_backward_columns(g, x, dx, v, a, m, kind, dgamma, dbeta);
   BackwardSegments(g, x, dx, v, a, m, kind, dgamma, dbeta);
 }
@@ -401,8 +473,8 @@ void Second(const Real* up, const Real* h, const Real* x, Real* dx, const NormVi
   all_segments([&](std::int64_t i, const Segment& s) {
     const Center c = CenterOf(m, s.set);
     const auto product = [](auto& a, auto&, auto u, auto w) HWY_ATTR { a = hn::MulAdd(u, w, a); };
-    sums[i] = {RunGradient(h + s.at, x + s.at, nullptr, s.n, c, s.n),
-               RunGradient(up + s.at, x + s.at, nullptr, s.n, c, s.n),
+    sums[i] = {RunGradient(h + s.at, x + s.at, s.n, c, s.n),
+               RunGradient(up + s.at, x + s.at, s.n, c, s.n),
                c.is_safe ? SumPairs(product, s.n, s.n, up + s.at, h + s.at).a
                          : WidePairs(product, s.n, up + s.at, h + s.at).a};
   });

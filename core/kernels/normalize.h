@@ -21,12 +21,14 @@ struct NormView {
   std::int64_t size() const { return batch * outer * kept * inner; }
 };
 
-/// Scale and shift: the element at position i has γ[i / inner mod kept] and β likewise; nullptr
-/// means 1 and 0.
+/// Scale, shift and slope: z = γ·x̂ + β, where the element at position i has γ[i / inner mod kept]
+/// and β likewise (nullptr means 1 and 0), and then slope·z where z ≤ 0: a leaky ReLU, with 0 a
+/// ReLU, with 1 nothing.
 struct AffineView {
   const Real* gamma = nullptr;
   const Real* beta = nullptr;
   std::int64_t kept = 1, inner = 1;
+  Real slope = 1;
 };
 
 /// Statistics of each set: mean (0 without centering) and 1/√(variance + eps).
@@ -39,9 +41,9 @@ struct NormMoments {
 /// of equal statistics.
 bool norm_fuses(const NormView& view, const AffineView& affine);
 
-/// y = γ·(x − mean)/√(variance + eps) + β. Fills `moments` and `variance`: biased, in one pass of
-/// sums about a number of the set; where that would lose accuracy, in two, the second corrected by
-/// its own mean. Not centered: mean = 0 and variance = ⟨x²⟩.
+/// y = γ·(x − mean)/√(variance + eps) + β, bent by the slope. Fills `moments` and `variance`:
+/// biased, in one pass of sums about a number of the set; where that would lose accuracy, in two,
+/// the second corrected by its own mean. Not centered: mean = 0 and variance = ⟨x²⟩.
 void norm_forward(const Real* x, Real* y, const NormView& view, const AffineView& affine,
                   double eps, bool centered, const NormMoments& moments, double* variance);
 
@@ -53,10 +55,11 @@ void norm_apply(const Real* x, Real* y, const NormView& view, const AffineView& 
 /// or they are constants.
 enum class NormKind { kCentered, kUncentered, kFixed };
 
-/// With x̂ = (x − mean)·rstd and h = γ·g: dx = rstd·(h − ⟨h⟩ − x̂·⟨h·x̂⟩), without ⟨h⟩ when not
-/// centered, and without both when fixed; dγ = Σ g·x̂ and dβ = Σ g over the elements of each. dx,
-/// dgamma and dbeta may be nullptr; dx may be x where γ goes along with each run and neither dγ nor
-/// dβ is asked for.
+/// With x̂ = (x − mean)·rstd and h = γ·g, where g has been multiplied by the slope in the places
+/// where norm_forward or norm_apply with these moments has: dx = rstd·(h − ⟨h⟩ − x̂·⟨h·x̂⟩), without
+/// ⟨h⟩ when not centered, and without both when fixed; dγ = Σ g·x̂ and dβ = Σ g over the elements of
+/// each. dx, dgamma and dbeta may be nullptr; dx may be x where γ goes along with each run and
+/// neither dγ nor dβ is asked for.
 void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& view,
                    const AffineView& affine, const NormMoments& moments, NormKind kind,
                    Real* dgamma, Real* dbeta);

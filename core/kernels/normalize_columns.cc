@@ -45,19 +45,18 @@ HWY_INLINE void SumColumns(F f, std::int64_t rows, std::int64_t stride, std::int
 }
 
 // The same in lanes of Real, kTerms rows at a time, see Note [Sums in floats]; so rows are read in
-// the order of memory.
+// the order of memory. f(a, b, d, column, values…) loads what it needs to know of its columns.
 template <class F, class... In>
 HWY_INLINE void SumColumnsInReals(F f, std::int64_t rows, std::int64_t stride, std::int64_t n,
-                                  const Real* center, double* a, double* b, const In*... in) {
+                                  double* a, double* b, const In*... in) {
   std::fill_n(a, n, 0.0);
   std::fill_n(b, n, 0.0);
   for (std::int64_t row = 0; row < rows; row += kTerms) {
     const std::int64_t count = std::min(kTerms, rows - row);
     const auto column = [&](auto d, std::int64_t j) HWY_ATTR {
       auto s = hn::Zero(d), t = s;
-      const auto c = hn::LoadU(d, center + j);
       for (std::int64_t i = row; i < row + count; ++i)
-        f(s, t, c, hn::LoadU(d, in + i * stride + j)...);
+        f(s, t, d, j, hn::LoadU(d, in + i * stride + j)...);
       AddLanes(d, s, a + j);
       AddLanes(d, t, b + j);
     };
@@ -85,10 +84,11 @@ void SumMatrix(F f, const Columns& c, const double* center, double* a, double* b
   });
 }
 template <class F, class... In>
-void SumMatrixInReals(F f, const Columns& c, const Real* center, double* a, double* b,
-                      const In*... in) {
+void SumMatrixInReals(F f, const Columns& c, double* a, double* b, const In*... in) {
   EachBlock(c, [&](std::int64_t first, std::int64_t n) {
-    SumColumnsInReals(f, c.rows, c.width, n, center + first, a + first, b + first, (in + first)...);
+    const auto from_first = [=](auto& s, auto& t, auto d, std::int64_t j, auto... values)
+                                HWY_ATTR { f(s, t, d, first + j, values...); };
+    SumColumnsInReals(from_first, c.rows, c.width, n, a + first, b + first, (in + first)...);
   });
 }
 
@@ -168,14 +168,19 @@ void ApplyColumns(const Real* x, Real* y, const NormView& v, const AffineView& a
     if (!factors.is_safe) {
       EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
         ApplyRun(x + first + at + j, y + first + at + j, 1, CenterOf(m, first_set + k),
-                 factors.gamma[j], factors.beta[j], 0);
+                 factors.gamma[j], factors.beta[j], a.slope, 0);
       });
       return;
     }
-    Map([](auto, auto u, auto high, auto scale, auto shift)
-            HWY_ATTR { return hn::MulAdd(hn::Sub(u, high), scale, shift); },
-        y + first + at, c.width, x + first + at, factors.high.data(), factors.scale.data(),
-        factors.shift.data());
+    WithBend(a.slope, [&](auto bend) HWY_ATTR {
+      Map(
+          [=](auto d, auto u, auto high, auto scale, auto shift) HWY_ATTR {
+            const auto z = hn::MulAdd(hn::Sub(u, high), scale, shift);
+            return bend(d, z, z);
+          },
+          y + first + at, c.width, x + first + at, factors.high.data(), factors.scale.data(),
+          factors.shift.data());
+    });
   });
 }
 
@@ -194,7 +199,9 @@ bool MomentsInOnePass(const Real* from, const NormView& v, double eps, bool cent
   Scratch<double> s(c.width), t(c.width), by_set(2 * v.kept);
   const auto near_of = [&](std::int64_t k) { return centered ? from[k * v.inner] : Real(0); };
   EachColumn(v, c, [&](std::int64_t j, std::int64_t k) { near[j] = near_of(k); });
-  SumMatrixInReals(kAbout, c, near.data(), s.data(), t.data(), from);
+  SumMatrixInReals([about = near.data()](auto& p, auto& q, auto d, std::int64_t j, auto u)
+                       HWY_ATTR { kAbout(p, q, hn::LoadU(d, about + j), u); },
+                   c, s.data(), t.data(), from);
   Fold(v, c, s.data(), by_set.data());
   Fold(v, c, t.data(), by_set.data() + v.kept);
   bool exact = true;
@@ -246,17 +253,29 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
   const Real *up = g + first, *from = x + first;
   ColumnFactors factors(v, c, a, m, first_set, first);
   Scratch<double> s(c.width), t(c.width), by_set(2 * v.kept);
-  const auto sum = [](auto& p, auto& q, auto middle, auto w, auto u) HWY_ATTR {
+  const auto add = [](auto& p, auto& q, auto rest, auto w) HWY_ATTR {
     p = hn::Add(p, w);
-    q = hn::MulAdd(w, hn::Sub(u, middle), q);
+    q = hn::MulAdd(w, rest, q);
   };
   if (factors.is_safe) {
-    SumMatrixInReals(sum, c, factors.high.data(), s.data(), t.data(), up, from);
+    WithBend(a.slope, [&](auto bend) HWY_ATTR {
+      SumMatrixInReals(
+          [=, high = factors.high.data(), scale = factors.scale.data(),
+           shift = factors.shift.data()](auto& p, auto& q, auto d, std::int64_t j, auto w, auto u)
+              HWY_ATTR {
+                const auto rest = hn::Sub(u, hn::LoadU(d, high + j));
+                const auto z = hn::MulAdd(rest, hn::LoadU(d, scale + j), hn::LoadU(d, shift + j));
+                add(p, q, rest, bend(d, z, w));
+              },
+          c, s.data(), t.data(), up, from);
+    });
     for (std::int64_t j = 0; j < c.width; ++j) t[j] -= static_cast<double>(factors.low[j]) * s[j];
   } else {
     Scratch<double> center(c.width);
     Spread(v, c, m.mean + first_set, center.data());
-    SumMatrix(sum, c, center.data(), s.data(), t.data(), up, from);
+    SumMatrix([=](auto& p, auto& q, auto middle, auto w, auto u)
+                  HWY_ATTR { add(p, q, hn::Sub(u, middle), w); },
+              c, center.data(), s.data(), t.data(), up, from);
   }
   EachColumn(v, c, [&](std::int64_t j, std::int64_t k) { t[j] *= m.rstd[first_set + k]; });
   EachAffine(c, a, first, [&](std::int64_t j, std::int64_t at) {
@@ -269,12 +288,12 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
   Fold(v, c, s.data(), by_set.data());
   Fold(v, c, t.data(), by_set.data() + v.kept);
   const double share = 1 / static_cast<double>(v.count());
-  Scratch<Real> shift(c.width), slope(c.width);
+  Scratch<Real> slants(c.width), levels(c.width);
   EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
     const Means means = MeansOf(kind, {by_set[k], by_set[v.kept + k]}, share);
     const double rstd = m.rstd[first_set + k], steep = means.hx * rstd * rstd;
-    slope[j] = static_cast<Real>(steep);
-    shift[j] = static_cast<Real>(means.h * rstd - static_cast<double>(factors.low[j]) * steep);
+    slants[j] = static_cast<Real>(steep);
+    levels[j] = static_cast<Real>(means.h * rstd - static_cast<double>(factors.low[j]) * steep);
   });
   Real* to = dx + first;
   EachRow(c, [&](std::int64_t at) {
@@ -289,10 +308,17 @@ void BackwardColumns(const Real* g, const Real* x, Real* dx, const NormView& v, 
       });
       return;
     }
-    Map([](auto, auto w, auto u, auto high, auto scale, auto slant, auto level)
-            HWY_ATTR { return hn::MulSub(w, scale, hn::MulAdd(hn::Sub(u, high), slant, level)); },
-        to + at, c.width, up + at, from + at, factors.high.data(), factors.scale.data(),
-        slope.data(), shift.data());
+    WithBend(a.slope, [&](auto bend) HWY_ATTR {
+      Map(
+          [bend](auto d, auto w, auto u, auto high, auto scale, auto shift, auto slant, auto level)
+              HWY_ATTR {
+                const auto rest = hn::Sub(u, high);
+                const auto h = bend(d, hn::MulAdd(rest, scale, shift), w);
+                return hn::MulSub(h, scale, hn::MulAdd(rest, slant, level));
+              },
+          to + at, c.width, up + at, from + at, factors.high.data(), factors.scale.data(),
+          factors.shift.data(), slants.data(), levels.data());
+    });
   });
 }
 

@@ -19,17 +19,19 @@ std::int64_t SetsTogether(const NormView& v) {
   return std::clamp<std::int64_t>(4096 / v.inner, 1, kMostSets);
 }
 
-// Calls use(set, plane, first element, position in γ and β) for each plane of sets begin … end.
+// Calls use(set, its center, plane, first element, position in γ and β) for each plane of sets
+// begin … end.
 template <class F>
-HWY_INLINE void EachPlane(const AffineView& a, const Segments& s, std::int64_t begin,
-                          std::int64_t end, F use) {
+HWY_INLINE void EachPlane(const AffineView& a, const NormMoments& m, const Segments& s,
+                          std::int64_t begin, std::int64_t end, F use) {
   std::int64_t plane = begin * s.planes, at = plane * s.plane;
   const std::int64_t repeats = a.kept == 1 ? 0 : a.inner / s.plane;  // planes with one γ
   std::int64_t position = a.kept == 1 ? 0 : at / a.inner % a.kept;
   std::int64_t left = a.kept == 1 ? 0 : repeats - at % a.inner / s.plane;
   for (std::int64_t set = begin; set < end; ++set) {
+    const Center c = CenterOf(m, set);
     for (std::int64_t p = 0; p < s.planes; ++p, ++plane, at += s.plane) {
-      use(set, plane, at, position);
+      use(set, c, plane, at, position);
       if (a.kept > 1 && --left == 0) {
         left = repeats;
         if (++position == a.kept) position = 0;
@@ -69,11 +71,12 @@ HWY_INLINE void MapShort(F f, Real* y, std::int64_t n, std::int64_t beyond, cons
   for (std::int64_t i = 0; i < n; i += lanes) hn::StoreU(f(d, hn::LoadU(d, in + i)...), d, y + i);
 }
 
-void ForwardShort(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
-                  bool centered, const NormMoments& m, double* variance) {
+template <class Bending>
+void ForwardShortBent(Bending bend, const Real* x, Real* y, const NormView& v, const AffineView& a,
+                      double eps, bool centered, const NormMoments& m, double* variance) {
   const Segments parts = segments(v, a);
   const std::int64_t block = SetsTogether(v);
-  parallel_for(v.sets(), grain(v.inner), [&](std::int64_t begin, std::int64_t end) HWY_ATTR {
+  const auto some_sets = [&](std::int64_t begin, std::int64_t end) HWY_ATTR HWY_FLATTEN {
     HWY_ALIGN double near[kMostSets], sum[kMostSets], squares[kMostSets];
     for (std::int64_t first = begin; first < end; first += block) {
       const std::int64_t n = std::min(block, end - first), stop = end * v.inner;
@@ -112,85 +115,90 @@ void ForwardShort(const Real* x, Real* y, const NormView& v, const AffineView& a
           });
         }
       }
-      Center c{};
-      std::int64_t current = -1;
-      EachPlane(a, parts, first, first + n,
-                [&](std::int64_t set, std::int64_t, std::int64_t at, std::int64_t position)
-                    HWY_ATTR {
-                      if (set != current) c = CenterOf(m, set), current = set;
-                      const Real gamma = a.gamma == nullptr ? 1 : a.gamma[position],
-                                 beta = a.beta == nullptr ? 0 : a.beta[position];
-                      if (!c.is_safe) {
-                        ApplyRun(x + at, y + at, parts.plane, c, gamma, beta, 0);
-                        return;
-                      }
-                      const double scale = c.wide_rstd * double(gamma);
-                      const Real factor = static_cast<Real>(scale);
-                      const Real shift = static_cast<Real>(double(beta) - double(c.low) * scale);
-                      MapShort(
-                          [=, high = c.high](auto e, auto u) HWY_ATTR {
-                            return hn::MulAdd(hn::Sub(u, hn::Set(e, high)), hn::Set(e, factor),
-                                              hn::Set(e, shift));
-                          },
-                          y + at, parts.plane, stop - at - parts.plane, x + at);
-                    });
+      EachPlane(a, m, parts, first, first + n,
+                [&](std::int64_t, const Center& c, std::int64_t, std::int64_t at,
+                    std::int64_t position) HWY_ATTR {
+                  const Real gamma = GammaAt(a, position), beta = BetaAt(a, position);
+                  const Line line(c, gamma, beta);
+                  if (!c.is_safe) {
+                    ApplyRunWide(x + at, y + at, parts.plane, c, gamma, beta, a.slope);
+                    return;
+                  }
+                  MapShort(
+                      [=](auto e, auto u) HWY_ATTR {
+                        const auto z = line(e, u);
+                        return bend(e, z, z);
+                      },
+                      y + at, parts.plane, stop - at - parts.plane, x + at);
+                });
     }
-  });
+  };
+  parallel_for(v.sets(), grain(v.inner), some_sets);
 }
 
-void BackwardShort(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
-                   const NormMoments& m, NormKind kind, Pair* sums) {
+template <class Bending>
+void BackwardShortBent(Bending bend, const Real* g, const Real* x, Real* dx, const NormView& v,
+                       const AffineView& a, const NormMoments& m, NormKind kind, Pair* sums) {
   const Segments parts = segments(v, a);
   const std::int64_t block = SetsTogether(v);
   const double share = 1 / static_cast<double>(v.inner);
-  parallel_for(v.sets(), grain(v.inner), [&](std::int64_t begin, std::int64_t end) HWY_ATTR {
-    Center centers[kMostSets];
+  const auto some_sets = [&](std::int64_t begin, std::int64_t end) HWY_ATTR HWY_FLATTEN {
     Pair totals[kMostSets];
     for (std::int64_t first = begin; first < end; first += block) {
       const std::int64_t last = std::min(end, first + block), stop = end * v.inner;
-      for (std::int64_t set = first; set < last; ++set) {
-        centers[set - first] = CenterOf(m, set);
-        totals[set - first] = {0, 0};
-      }
-      EachPlane(a, parts, first, last,
-                [&](std::int64_t set, std::int64_t plane, std::int64_t at, std::int64_t position)
-                    HWY_ATTR {
-                      const Center& c = centers[set - first];
-                      if (c.is_safe) {
-                        const Pair pair = SumShort(
-                            [high = c.high](auto& p, auto& q, auto w, auto u) HWY_ATTR {
-                              p = hn::Add(p, w);
-                              q = hn::MulAdd(
-                                  w, hn::Sub(u, hn::Set(hn::DFromV<decltype(u)>(), high)), q);
-                            },
-                            parts.plane, stop - at - parts.plane, g + at, x + at);
-                        sums[plane] = {pair.a, (pair.b - double(c.low) * pair.a) * c.wide_rstd};
-                      } else {
-                        sums[plane] = RunGradient(g + at, x + at, nullptr, parts.plane, c, 0);
-                      }
-                      const double gamma = a.gamma == nullptr ? 1 : double(a.gamma[position]);
-                      Pair& total = totals[set - first];
-                      total = {total.a + gamma * sums[plane].a, total.b + gamma * sums[plane].b};
-                    });
+      std::fill_n(totals, last - first, Pair{0, 0});
+      EachPlane(a, m, parts, first, last,
+                [&](std::int64_t set, const Center& c, std::int64_t plane, std::int64_t at,
+                    std::int64_t position) HWY_ATTR {
+                  const Real gamma = GammaAt(a, position), beta = BetaAt(a, position);
+                  const Line line(c, gamma, beta);
+                  if (c.is_safe) {
+                    const Pair pair = SumShort(
+                        [=](auto& p, auto& q, auto w, auto u) HWY_ATTR {
+                          const hn::DFromV<decltype(u)> d;
+                          const auto h = bend(d, line(d, u), w);
+                          p = hn::Add(p, h);
+                          q = hn::MulAdd(h, hn::Sub(u, hn::Set(d, line.high)), q);
+                        },
+                        parts.plane, stop - at - parts.plane, g + at, x + at);
+                    sums[plane] = {pair.a, (pair.b - double(c.low) * pair.a) * c.wide_rstd};
+                  } else {
+                    sums[plane] = RunGradientWide(g + at, x + at, nullptr, parts.plane, c);
+                  }
+                  Pair& total = totals[set - first];
+                  total = {total.a + double(gamma) * sums[plane].a,
+                           total.b + double(gamma) * sums[plane].b};
+                });
       if (dx == nullptr) continue;
-      EachPlane(a, parts, first, last,
-                [&](std::int64_t set, std::int64_t, std::int64_t at, std::int64_t position)
-                    HWY_ATTR {
-                      const Center& c = centers[set - first];
-                      const Means means = MeansOf(kind, totals[set - first], share);
-                      const Real gamma = a.gamma == nullptr ? 1 : a.gamma[position];
-                      if (!c.is_safe) {
-                        const WideGradient wide{c, means, double(gamma)};
-                        MapWide([&](auto d, auto w, auto u) HWY_ATTR { return wide(d, w, u); },
-                                dx + at, parts.plane, g + at, x + at);
-                        return;
-                      }
-                      const Gradient gradient(c, means, double(gamma));
-                      MapShort([=](auto d, auto w, auto u) HWY_ATTR { return gradient(d, w, u); },
-                               dx + at, parts.plane, stop - at - parts.plane, g + at, x + at);
-                    });
+      EachPlane(a, m, parts, first, last,
+                [&](std::int64_t set, const Center& c, std::int64_t, std::int64_t at,
+                    std::int64_t position) HWY_ATTR {
+                  const Means means = MeansOf(kind, totals[set - first], share);
+                  const Real gamma = GammaAt(a, position), beta = BetaAt(a, position);
+                  const Line line(c, gamma, beta);
+                  if (!c.is_safe) {
+                    const WideGradient wide{c, means, double(gamma)};
+                    MapWide([&](auto d, auto w, auto u) HWY_ATTR { return wide(d, w, u); }, dx + at,
+                            parts.plane, g + at, x + at);
+                    return;
+                  }
+                  MapShort([=, gradient = Gradient(c, means, double(gamma))](auto d, auto w, auto u)
+                               HWY_ATTR { return gradient(d, bend(d, line(d, u), w), u); },
+                           dx + at, parts.plane, stop - at - parts.plane, g + at, x + at);
+                });
     }
-  });
+  };
+  parallel_for(v.sets(), grain(v.inner), some_sets);
+}
+
+void ForwardShort(const Real* x, Real* y, const NormView& v, const AffineView& a, double eps,
+                  bool centered, const NormMoments& m, double* variance) {
+  WithBend(a.slope,
+           [&](auto bend) { ForwardShortBent(bend, x, y, v, a, eps, centered, m, variance); });
+}
+void BackwardShort(const Real* g, const Real* x, Real* dx, const NormView& v, const AffineView& a,
+                   const NormMoments& m, NormKind kind, Pair* sums) {
+  WithBend(a.slope, [&](auto bend) { BackwardShortBent(bend, g, x, dx, v, a, m, kind, sums); });
 }
 
 }  // namespace tapestry::kernels::HWY_NAMESPACE

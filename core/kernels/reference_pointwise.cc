@@ -292,6 +292,13 @@ Wide gamma_at(const AffineView& a, std::int64_t at) {
 Wide beta_at(const AffineView& a, std::int64_t at) {
   return a.beta == nullptr ? 0 : static_cast<Wide>(a.beta[at / a.inner % a.kept]);
 }
+// By how much the slope multiplies what belongs to the normalized number `hat` at this place.
+Wide bend_at(const AffineView& a, std::int64_t at, Wide hat) {
+  return gamma_at(a, at) * hat + beta_at(a, at) > 0 ? 1 : static_cast<Wide>(a.slope);
+}
+Real forward_at(const AffineView& a, std::int64_t at, Wide hat) {
+  return static_cast<Real>(bend_at(a, at, hat) * (gamma_at(a, at) * hat + beta_at(a, at)));
+}
 
 }  // namespace
 
@@ -309,7 +316,7 @@ void norm_forward(const Real* x, Real* y, const NormView& v, const AffineView& a
     const Wide rstd = 1 / std::sqrt(var + static_cast<Wide>(eps));
     each_of_set(v, set, [&](std::int64_t at) {
       const Wide hat = (static_cast<Wide>(x[at]) - mean) * rstd;
-      y[at] = static_cast<Real>(gamma_at(a, at) * hat + beta_at(a, at));
+      y[at] = forward_at(a, at, hat);
     });
     m.mean[set] = static_cast<double>(mean);
     m.rstd[set] = static_cast<double>(rstd);
@@ -322,7 +329,7 @@ void norm_apply(const Real* x, Real* y, const NormView& v, const AffineView& a,
   for (std::int64_t set = 0; set < v.sets(); ++set) {
     each_of_set(v, set, [&](std::int64_t at) {
       const Wide hat = (static_cast<Wide>(x[at]) - m.mean[set]) * m.rstd[set];
-      y[at] = static_cast<Real>(gamma_at(a, at) * hat + beta_at(a, at));
+      y[at] = forward_at(a, at, hat);
     });
   }
 }
@@ -334,9 +341,12 @@ void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& v, co
     const auto hat = [&](std::int64_t at) {
       return (static_cast<Wide>(x[at]) - m.mean[set]) * m.rstd[set];
     };
+    const auto upstream = [&](std::int64_t at) {
+      return bend_at(a, at, hat(at)) * static_cast<Wide>(g[at]);
+    };
     Wide h = 0, hx = 0;
     each_of_set(v, set, [&](std::int64_t at) {
-      const Wide up = static_cast<Wide>(g[at]);
+      const Wide up = upstream(at);
       h += gamma_at(a, at) * up;
       hx += gamma_at(a, at) * up * hat(at);
       const auto to = static_cast<std::size_t>(at / a.inner % a.kept);
@@ -347,7 +357,7 @@ void norm_backward(const Real* g, const Real* x, Real* dx, const NormView& v, co
     hx = kind == NormKind::kFixed ? 0 : hx / static_cast<Wide>(v.count());
     if (dx == nullptr) continue;
     each_of_set(v, set, [&](std::int64_t at) {
-      dx[at] = static_cast<Real>(m.rstd[set] * (gamma_at(a, at) * g[at] - h - hat(at) * hx));
+      dx[at] = static_cast<Real>(m.rstd[set] * (gamma_at(a, at) * upstream(at) - h - hat(at) * hx));
     });
   }
   for (std::size_t j = 0; j < scales.size(); ++j) {

@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/movement.h"
+#include "core/ops/pointwise.h"
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
 #include "core/tape.h"
@@ -81,7 +82,7 @@ struct Norm {
   std::string_view op;
   NormSet set;
   NormSet affine;
-  Real eps;
+  Real eps, slope;
   NormKind kind;
 
   kernels::NormView view() const { return {set.outer, set.kept, set.inner, set.batch}; }
@@ -196,9 +197,20 @@ Tensor normalize_gradient(const Norm& norm, const SharedMoments& moments, const 
       });
 }
 
+// The upstream gradient before the slope, see Note [Gates]: z is computed anew.
+Tensor through_slope(const Norm& norm, const SharedMoments& moments, const Tensor& g,
+                     const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+  if (norm.slope == 1) return g;
+  Tensor z = Tensor::empty(x.shape());
+  kernels::norm_apply(x.data().data(), z.mutable_data().data(), norm.view(),
+                      norm.affine_view(gamma, beta), moments->view());
+  return detail::rectify_gate(g, z, norm.slope);
+}
+
 // The gradient that can be differentiated again.
-Grads recorded(const Norm& norm, const SharedMoments& moments, const Tensor& g, const Tensor& x,
-               const Tensor& gamma, const Tensor& beta, const Needs& need) {
+Grads recorded(const Norm& norm, const SharedMoments& moments, const Tensor& upstream,
+               const Tensor& x, const Tensor& gamma, const Tensor& beta, const Needs& need) {
+  const Tensor g = through_slope(norm, moments, upstream, x, gamma, beta);
   const bool as_one = norm.kind != NormKind::kFixed && norm.set.count() > kFew &&
                       kernels::norm_second_fuses(norm.view());
   const bool needs_gamma = gamma.defined() && need[1];
@@ -225,9 +237,10 @@ Grads fused(const Norm& norm, const Tensor& g, const Tensor& x, const Tensor& ga
   const auto to = [](Tensor& grad) {
     return grad.defined() ? grad.mutable_data().data() : nullptr;
   };
-  kernels::norm_backward(g.data().data(), x.data().data(), to(grads[0]), norm.view(),
-                         norm.affine_view(gamma, beta), moments.view(), norm.kind, to(grads[1]),
-                         to(grads[2]));
+  kernels::AffineView affine = norm.affine_view(gamma, beta);
+  affine.slope = norm.slope;
+  kernels::norm_backward(g.data().data(), x.data().data(), to(grads[0]), norm.view(), affine,
+                         moments.view(), norm.kind, to(grads[1]), to(grads[2]));
   return grads;
 }
 
@@ -251,22 +264,25 @@ void check(const Norm& norm, const Tensor& x, const NormalizeOptions& options) {
 
 Tensor run(std::string_view op, const Tensor& x, const NormSet& set,
            const NormalizeOptions& options, NormKind kind, const NormStats* fixed) {
-  const Norm norm{op, set, options.affine.set, options.eps, kind};
+  const Norm norm{op, set, options.affine.set, options.eps, options.slope, kind};
   check(norm, x, options);
   const Tensor& gamma = options.affine.gamma;
   const Tensor& beta = options.affine.beta;
   if (!kernels::norm_fuses(norm.view(), norm.affine_view(gamma, beta))) {
     NormalizeOptions plain = options;
     plain.affine = {};
+    plain.slope = 1;
     const Tensor y = run(op, x, set, plain, kind, fixed);
-    const Tensor z = scaled(norm, y, gamma);
-    return beta.defined() ? reshape(reshape(z, norm.affine_shape()) + spread(norm, beta), x.shape())
-                          : z;
+    Tensor z = scaled(norm, y, gamma);
+    if (beta.defined())
+      z = reshape(reshape(z, norm.affine_shape()) + spread(norm, beta), x.shape());
+    return norm.slope == 1 ? z : leaky_relu(z, norm.slope);
   }
 
   Tensor y = Tensor::empty(x.shape());
   const auto moments = std::make_shared<Moments>(set.sets());
-  const kernels::AffineView affine = norm.affine_view(gamma, beta);
+  kernels::AffineView affine = norm.affine_view(gamma, beta);
+  affine.slope = norm.slope;
   if (fixed != nullptr) {
     for (std::int64_t k = 0; k < set.sets(); ++k) {
       const auto i = static_cast<std::size_t>(k);

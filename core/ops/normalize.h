@@ -64,6 +64,7 @@ struct NormalizeOptions {
   NormAffine affine = {};      // applied in the same pass
   NormStats* stats = nullptr;  // receives the statistics, for running averages
   bool allow_single = false;   // sets of one element, whose x̂ is 0: LayerNorm over one feature
+  Real slope = 1;              // leaky_relu of the result in the same pass; 0: relu, 1: nothing
 };
 
 /// γ·(x − mean)/√(variance + eps) + β with the statistics of each set; differentiable to any order

@@ -54,6 +54,10 @@ Tensor zip(std::string_view op, BinaryKernel kernel, const Tensor& a, const Tens
 Tensor zip(std::string_view op, TernaryKernel kernel, const Tensor& a, const Tensor& b,
            const Tensor& c);
 
+/// g where x is above 0, slope·g else: the gradient of leaky_relu, an op that is linear in g. x is
+/// a constant; its numbers are not kept.
+Tensor rectify_gate(const Tensor& g, const Tensor& x, Real slope);
+
 /// x repeated to `shape`. Throws Error when it does not fit.
 Tensor expand(const Tensor& x, const Shape& shape);
 

@@ -43,10 +43,12 @@ Tensor gate(const Tensor& g, const Bits& closed, Real slope) {
   });
 }
 
-/// x above 0, slope·x else.
-Tensor rectify(std::string_view op, const Tensor& x, Real slope) {
-  Bits closed;
-  if (Tape::tracks(x)) closed = std::make_shared<Scratch<std::uint64_t>>((x.size() + 63) / 64);
+Bits new_bits(const Tensor& x) {
+  return std::make_shared<Scratch<std::uint64_t>>((x.size() + 63) / 64);
+}
+
+/// x above 0, slope·x else; where x is not above 0 goes to `closed`, unless that is null.
+Tensor rectified(const Tensor& x, Real slope, const Bits& closed) {
   Tensor y = Tensor::empty(x.shape());
   const Real* from = x.data().data();
   Real* to = y.mutable_data().data();
@@ -54,6 +56,12 @@ Tensor rectify(std::string_view op, const Tensor& x, Real slope) {
     kernels::rectify(from + begin, to + begin, closed ? closed->data() + begin / 64 : nullptr,
                      end - begin, slope);
   });
+  return y;
+}
+
+Tensor rectify(std::string_view op, const Tensor& x, Real slope) {
+  const Bits closed = Tape::tracks(x) ? new_bits(x) : nullptr;
+  const Tensor y = rectified(x, slope, closed);
   return record(op, {x}, y, [closed, slope](const Tensor& g, const Needs&) -> Grads {
     return {gate(g, closed, slope)};
   });
@@ -88,6 +96,12 @@ Tensor sigmoid_slope(const Tensor& g, const Tensor& y) {
 }
 
 }  // namespace
+
+Tensor detail::rectify_gate(const Tensor& g, const Tensor& x, Real slope) {
+  const Bits closed = new_bits(x);
+  rectified(x, slope, closed);
+  return gate(g, closed, slope);
+}
 
 Tensor exp(const Tensor& x) {
   const Tensor y = map(kernels::exp, x);

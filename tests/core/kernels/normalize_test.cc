@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "core/kernels/elementwise.h"
 #include "core/kernels/reference_pointwise.h"
 #include "tests/core/kernels/pointwise_support.h"
 
@@ -44,12 +45,13 @@ struct Result {
 
 template <class Forward, class Backward>
 Result run(const Case& c, const Numbers& x, const Numbers& g, bool with_affine, bool centered,
-           double eps, Forward forward, Backward backward) {
+           double eps, Forward forward, Backward backward, Real slope = 1) {
   const auto sets = static_cast<std::size_t>(c.view.sets()),
              parameters = static_cast<std::size_t>(c.affine_kept);
   const Numbers gamma = numbers(c.affine_kept, 0.5, 2, 3), beta = numbers(c.affine_kept, -1, 1, 4);
   k::AffineView affine{nullptr, nullptr, 1, 1};
   if (with_affine) affine = {gamma.data(), beta.data(), c.affine_kept, c.affine_inner};
+  affine.slope = slope;
   Result r{Numbers(x.size()),         Numbers(x.size()),         std::vector<double>(sets),
            std::vector<double>(sets), std::vector<double>(sets), Numbers(parameters),
            Numbers(parameters)};
@@ -62,15 +64,17 @@ Result run(const Case& c, const Numbers& x, const Numbers& g, bool with_affine, 
 }
 
 void compare(const Case& c, const Numbers& x, bool with_affine, bool centered, double eps,
-             double tolerance) {
+             double tolerance, Real slope = 1) {
   CAPTURE(std::string(c.name));
+  CAPTURE(slope);
   CAPTURE(x.size());
   CAPTURE(with_affine);
   CAPTURE(centered);
   const Numbers g = numbers(static_cast<std::int64_t>(x.size()), -1, 1, 9);
-  const Result got = run(c, x, g, with_affine, centered, eps, k::norm_forward, k::norm_backward);
+  const Result got =
+      run(c, x, g, with_affine, centered, eps, k::norm_forward, k::norm_backward, slope);
   const Result want =
-      run(c, x, g, with_affine, centered, eps, ref::norm_forward, ref::norm_backward);
+      run(c, x, g, with_affine, centered, eps, ref::norm_forward, ref::norm_backward, slope);
   CHECK(relative_error(got.y, want.y) <= tolerance);
   CHECK(relative_error(got.rstd, want.rstd) <= tolerance);
   CHECK(relative_error(got.variance, want.variance) <= tolerance);
@@ -110,8 +114,11 @@ TEST_CASE("every member of the family agrees with its twin") {
         if (member.view.count() < 2) continue;
         const Numbers x = numbers(member.view.size(), -1, 3);
         for (const bool centered : {true, false}) {
-          compare(member, x, false, centered, 1e-5, 20 * kRounding);
-          if (fuses(member)) compare(member, x, true, centered, 1e-5, 20 * kRounding);
+          for (const double slope : {1.0, 0.0, 0.2}) {
+            const Real bend = static_cast<Real>(slope);
+            compare(member, x, false, centered, 1e-5, 20 * kRounding, bend);
+            if (fuses(member)) compare(member, x, true, centered, 1e-5, 20 * kRounding, bend);
+          }
         }
       }
     }
@@ -137,6 +144,69 @@ TEST_CASE("a mean of 10⁴ and scales from 10⁻²⁰ to 10³⁰ cost no accurac
           Numbers scaled = x;
           for (Real& value : scaled) value = static_cast<Real>(value * scale);
           compare(member, scaled, fuses(member), true, 1e-5, 2e-6);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("a slope gives the bits of a leaky ReLU after the norm, forward and backward") {
+  on_every_target([] {
+    for (const auto& [n, c, s] : {std::array<std::int64_t, 3>{3, 2, 4},
+                                  {2, 4, 15},
+                                  {3, 4, 67},
+                                  {33, 6, 49},
+                                  {30, 8, 9},
+                                  {64, 18, 1},
+                                  {4, 2, 17011}}) {
+      for (const Case& member : family(n, c, s)) {
+        if (member.view.count() < 2 || !fuses(member)) continue;
+        CAPTURE(std::string(member.name));
+        const std::int64_t size = member.view.size();
+        const Numbers gamma = numbers(member.affine_kept, -1, 2, 3),
+                      beta = numbers(member.affine_kept, -1, 1, 4), g = numbers(size, -1, 1, 2);
+        // With 10²⁰ and 10⁻²⁰ Reals are not safe.
+        for (const double scale : {1.0, 1e20, 1e-20}) {
+          Numbers x = numbers(size, -1, 3);
+          for (Real& value : x) value = static_cast<Real>(value * scale);
+          for (const double slope : {0.0, 0.2, -1.0}) {
+            for (const bool has_gamma : {true, false}) {
+              for (const bool has_beta : {true, false}) {
+                k::AffineView affine{has_gamma ? gamma.data() : nullptr,
+                                     has_beta ? beta.data() : nullptr, member.affine_kept,
+                                     member.affine_inner};
+                std::vector<double> mean(static_cast<std::size_t>(member.view.sets())),
+                    rstd(mean.size()), variance(mean.size());
+                const k::NormMoments moments{mean.data(), rstd.data()};
+                if (!has_gamma && !has_beta) affine.kept = affine.inner = 1;
+                const auto all = [&](bool fused) {
+                  std::vector<Numbers> r{Numbers(x.size()), Numbers(x.size()), Numbers(x.size()),
+                                         Numbers(gamma.size()), Numbers(gamma.size())};
+                  Numbers up = g;
+                  affine.slope = fused ? static_cast<Real>(slope) : 1;
+                  k::norm_forward(x.data(), r[0].data(), member.view, affine, 1e-40, true, moments,
+                                  variance.data());
+                  k::norm_apply(x.data(), r[1].data(), member.view, affine, moments);
+                  if (!fused) {
+                    std::vector<std::uint64_t> closed(x.size() / 64 + 1);
+                    for (Numbers* y : {&r[0], &r[1]})
+                      k::rectify(y->data(), y->data(), closed.data(), size,
+                                 static_cast<Real>(slope));
+                    k::gate(g.data(), closed.data(), up.data(), size, static_cast<Real>(slope));
+                  }
+                  k::norm_backward(up.data(), x.data(), r[2].data(), member.view, affine, moments,
+                                   k::NormKind::kCentered, r[3].data(), r[4].data());
+                  return r;
+                };
+                const std::vector<Numbers> got = all(true), want = all(false);
+                for (std::size_t i = 0; i < got.size(); ++i) {
+                  CAPTURE(i);
+                  CHECK(std::memcmp(got[i].data(), want[i].data(), got[i].size() * sizeof(Real)) ==
+                        0);
+                }
+              }
+            }
+          }
         }
       }
     }
@@ -230,7 +300,7 @@ TEST_CASE("normalization has the same bits at any thread count") {
       CAPTURE(std::string(member.name));
       const Numbers x = numbers(member.view.size()), g = numbers(member.view.size(), -1, 1, 2);
       same_at_any_thread_count([&] {
-        Result r = run(member, x, g, true, true, 1e-5, k::norm_forward, k::norm_backward);
+        Result r = run(member, x, g, true, true, 1e-5, k::norm_forward, k::norm_backward, 0);
         r.y.insert(r.y.end(), r.dx.begin(), r.dx.end());
         r.y.insert(r.y.end(), r.dgamma.begin(), r.dgamma.end());
         r.y.insert(r.y.end(), r.dbeta.begin(), r.dbeta.end());

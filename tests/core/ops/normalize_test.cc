@@ -122,6 +122,85 @@ TEST_CASE("normalize: gradient of every family, to third order") {
            {.order = 3});
 }
 
+// Shifts that keep γ·x̂ + β on one side of the kink each, for finite differences: of γ below 0.6.
+Input far_shift(std::int64_t sets) {
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < sets; ++i) values.push_back(i % 2 == 0 ? 1.5 : -1.5);
+  return Input({sets}).values(values).additive();
+}
+
+TEST_CASE("normalize: gradient of every family with a slope, to second order") {
+  for (const Family& f : families()) {
+    const Shape scale{f.affine.sets()};
+    for (const double slope : {0.0, 0.2}) {
+      const auto options = [&](T gamma, T beta) {
+        return NormalizeOptions{
+            .eps = Real(0.01), .affine = {gamma, beta, f.affine}, .slope = Real(slope)};
+      };
+      const auto with_affine = [&](T x, T gamma, T beta) {
+        return normalize(x, f.statistics, options(gamma, beta));
+      };
+      check_op(f.name + " bent",
+               {f.shape, Input(scale).between(0.2, 0.6), far_shift(f.affine.sets())}, with_affine,
+               {.order = 2, .reference = [&](const auto& x) {
+                  return leaky_relu(
+                      slow_normalize(x[0], f.statistics, true, 0.01, x[1], x[2], f.affine),
+                      Real(slope));
+                }});
+      check_op(f.name + " rms, bent",
+               {Input(f.shape).away_from({0}), Input(scale).between(0.5, 1.5)}, [&](T x, T gamma) {
+                 return root_mean_square_normalize(x, f.statistics, options(gamma, {}));
+               });
+    }
+  }
+}
+
+// The values and gradients of f and of g, first and second, have the same bits.
+template <class F, class G>
+void check_same(const std::string& name, const std::vector<Tensor>& inputs, F f, G g) {
+  const auto everything = [&](auto function) {
+    Tape tape;
+    const Tensor y = function(inputs);
+    const Tensor weights = Input(y.shape()).make(5);
+    std::vector<Tensor> all{y};
+    for (const Tensor& t : tape.gradient(sum(y * weights), inputs, {.keep = true}))
+      all.push_back(t);
+    const std::vector<Tensor> first =
+        tape.gradient(sum(y * weights), inputs, {.create_graph = true});
+    for (const Tensor& t : tape.gradient(sum(square(first[0])), inputs, {.allow_unused = true}))
+      all.push_back(t);
+    return all;
+  };
+  const std::vector<Tensor> got = everything(f), want = everything(g);
+  for (std::size_t i = 0; i < got.size(); ++i)
+    CHECK_MESSAGE(difference(got[i], want[i]) == 0, name, ", ", i);
+}
+
+TEST_CASE("normalize: a slope is leaky_relu after it, bit for bit") {
+  for (const Shape& shape : {Shape{6, 8, 5, 7}, Shape{6, 8, 3, 3}, Shape{9, 16}}) {
+    const Shape channels{shape[1]};
+    std::vector<NormSet> sets{per_channel(shape), per_row(shape, shape.rank() - 1)};
+    if (shape.rank() == 4)
+      sets.insert(sets.end(), {per_instance(shape), per_group(shape, 4), per_pixel(shape)});
+    std::vector<Tensor> inputs{Input(shape).make(1), Input(channels).between(0.5, 1.5).make(2),
+                               Input(channels).make(3)};
+    for (Tensor& input : inputs) input.set_requires_grad();
+    for (const NormSet& set : sets) {
+      for (const Real slope : {Real(0), Real(0.2)}) {
+        const auto options = [&](const std::vector<Tensor>& in, Real bend) {
+          return NormalizeOptions{.affine = {in[1], in[2], per_channel(shape)}, .slope = bend};
+        };
+        check_same(
+            "normalize", inputs,
+            [&](const auto& in) { return normalize(in[0], set, options(in, slope)); },
+            [&](const auto& in) {
+              return leaky_relu(normalize(in[0], set, options(in, 1)), slope);
+            });
+      }
+    }
+  }
+}
+
 TEST_CASE("normalize: gradient with only a scale or only a shift") {
   const Shape shape{3, 2, 4};
   const NormSet set = per_channel(shape);
@@ -147,6 +226,18 @@ TEST_CASE("normalize_with: gradient with given statistics, which are constants")
              return reshape(x[1], Shape{2, 1}) * ((x[0] - mean) / deviation) +
                     reshape(x[2], Shape{2, 1});
            }});
+}
+
+TEST_CASE("normalize_with: gradient with a slope") {
+  const Shape shape{3, 2, 4};
+  const NormSet set = per_channel(shape);
+  const NormStats stats{Tensor::from({0.5, -1}, {2}), Tensor::from({2, 0.25}, {2})};
+  check_op("normalize_with, bent", {shape, Input({2}).between(0.1, 0.3), far_shift(2)},
+           [&](T x, T g, T b) {
+             return normalize_with(x, set, stats,
+                                   {.eps = Real(0.01), .affine = {g, b, set}, .slope = Real(0.2)});
+           },
+           {.order = 2});
 }
 
 TEST_CASE("modulate: gradient of each shape of scale and shift") {
