@@ -6,12 +6,16 @@
 namespace tapestry::nn {
 
 Lambda ReLU() {
-  return Lambda("ReLU", [](const Tensor& x) { return relu(x); });
+  Lambda layer("ReLU", [](const Tensor& x) { return relu(x); });
+  layer.slope_ = 0;
+  return layer;
 }
 Lambda LeakyReLU(const LeakyReLUOptions& options) {
-  return Lambda(
+  Lambda layer(
       "LeakyReLU", [slope = options.slope](const Tensor& x) { return leaky_relu(x, slope); },
       format("LeakyReLU({})", options.slope));
+  layer.slope_ = options.slope;
+  return layer;
 }
 Lambda Tanh() {
   return Lambda("Tanh", [](const Tensor& x) { return tanh(x); });

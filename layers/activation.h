@@ -4,12 +4,17 @@
 #define TAPESTRY_LAYERS_ACTIVATION_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "layers/module.h"
 
 namespace tapestry::nn {
+
+struct LeakyReLUOptions {
+  Real slope = Real(0.01);  // PyTorch's default; GANs use 0.2
+};
 
 /// A function of one tensor as a layer: `Lambda("ReLU", [](const Tensor& x) { return relu(x); })`.
 class Lambda final : public UnaryModule {
@@ -21,19 +26,22 @@ class Lambda final : public UnaryModule {
         function_(std::move(function)) {}
   std::string_view kind() const override { return kind_; }
   std::string describe() const override { return description_; }
+  /// If it is leaky_relu: the slope, 0 for relu.
+  std::optional<Real> slope() const { return slope_; }
 
  protected:
   Tensor forward(const Tensor& x) override { return function_(x); }
 
  private:
+  friend Lambda ReLU();
+  friend Lambda LeakyReLU(const LeakyReLUOptions& options);
+
   std::string kind_, description_;
   Function function_;
+  std::optional<Real> slope_;
 };
 
 Lambda ReLU();
-struct LeakyReLUOptions {
-  Real slope = Real(0.01);  // PyTorch's default; GANs use 0.2
-};
 Lambda LeakyReLU(const LeakyReLUOptions& options = {});
 Lambda Tanh();
 Lambda Sigmoid();

@@ -187,6 +187,7 @@ thread_local Probe* innermost_probe = nullptr;
 
 Probe::Probe() : outer_(innermost_probe) { innermost_probe = this; }
 Probe::~Probe() { innermost_probe = outer_; }
+bool Probe::watching() { return innermost_probe != nullptr; }
 
 Tensor UnaryModule::operator()(const Tensor& x) {
   const Context context(local_name(), kind());

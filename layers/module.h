@@ -36,7 +36,7 @@ struct Cost {
 
 class Module;
 
-/// Shared ownership of a submodule. Calling it forwards: `h = relu(norm1_(conv1_(x)))`.
+/// Shared ownership of a submodule. Calling it forwards: `h = relu(conv1_(x))`.
 template <class M>
 class Child {
  public:
@@ -172,6 +172,8 @@ class Probe {
   Probe();
   Probe(const Probe&) = delete;
   Probe& operator=(const Probe&) = delete;
+  /// Whether one lives on this thread.
+  static bool watching();
   /// Called after each forward pass of a module.
   virtual void called(Module& module, const Tensor& input, const Tensor& output) = 0;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/ops/unary.h"
 #include "core/tape.h"
 
 namespace tapestry::nn {
@@ -71,6 +72,18 @@ const Shape& checked_trailing(std::string_view layer, const Shape& shape) {
 
 }  // namespace
 
+Tensor Norm::rectified(const Tensor& x, Real slope) {
+  const Context context(local_name(), kind());
+  require_values();
+  return normalized(x, slope);
+}
+
+Tensor rectified(UnaryModule& layer, const Tensor& x, Real slope) {
+  if (auto* norm = dynamic_cast<Norm*>(&layer); norm != nullptr && !Probe::watching())
+    return norm->rectified(x, slope);
+  return leaky_relu(layer(x), slope);
+}
+
 ChannelNorm::ChannelNorm(std::string_view layer, std::int64_t channels, bool affine, bool tracked)
     : channels_(channels) {
   if (channels < 1) throw Error(layer, "needs at least one channel, got {}", channels);
@@ -91,8 +104,8 @@ void ChannelNorm::move_averages(const NormStats& stats, double weight, std::int6
   move_average(running_var_, stats.variance, weight, unbiased);
 }
 
-NormalizeOptions ChannelNorm::with_affine(Real eps, const Shape& shape) const {
-  return {.eps = eps, .affine = {weight_, bias_, per_channel(shape)}};
+NormalizeOptions ChannelNorm::with_affine(Real eps, const Shape& shape, Real slope) const {
+  return {.eps = eps, .affine = {weight_, bias_, per_channel(shape)}, .slope = slope};
 }
 
 // Batch
@@ -135,10 +148,10 @@ void BatchNorm::track(const NormStats& stats, std::int64_t count) {
   move_averages(stats, weight, count);
 }
 
-Tensor BatchNorm::forward(const Tensor& x) {
+Tensor BatchNorm::normalized(const Tensor& x, Real slope) {
   check_channels("BatchNorm", x, channels_);
   const NormSet set = per_channel(x.shape());
-  NormalizeOptions options = with_affine(options_.eps, x.shape());
+  NormalizeOptions options = with_affine(options_.eps, x.shape(), slope);
   const bool updating = (is_training() || recalibrating_) && options_.track_running_stats;
   if (!updating && !is_training() && options_.track_running_stats &&
       options_.evaluation == EvalStatistics::kRunning) {
@@ -211,13 +224,14 @@ void check_trailing(std::string_view layer, const Tensor& x, const Shape& wanted
 
 }  // namespace
 
-Tensor LayerNorm::forward(const Tensor& x) {
+Tensor LayerNorm::normalized(const Tensor& x, Real slope) {
   check_trailing("LayerNorm", x, normalized_shape_);
   const int axes = normalized_shape_.rank();
   return normalize(x, per_row(x.shape(), axes),
                    {.eps = options_.eps,
                     .affine = {weight_, bias_, per_position(x.shape(), axes)},
-                    .allow_single = true});
+                    .allow_single = true,
+                    .slope = slope});
 }
 
 // Group
@@ -243,9 +257,9 @@ Cost GroupNorm::cost(const Shape& input, const Shape&) const {
                       positions(input).empty() ? "channels" : "channels, " + positions(input))};
 }
 
-Tensor GroupNorm::forward(const Tensor& x) {
+Tensor GroupNorm::normalized(const Tensor& x, Real slope) {
   check_channels("GroupNorm", x, channels_);
-  return normalize(x, per_group(x.shape(), groups_), with_affine(options_.eps, x.shape()));
+  return normalize(x, per_group(x.shape(), groups_), with_affine(options_.eps, x.shape(), slope));
 }
 
 // Instance
@@ -267,13 +281,13 @@ Cost InstanceNorm::cost(const Shape& input, const Shape&) const {
   return {0, averaged(without(input, {0, 1}), "sample and channel", positions(input))};
 }
 
-Tensor InstanceNorm::forward(const Tensor& x) {
+Tensor InstanceNorm::normalized(const Tensor& x, Real slope) {
   check_channels("InstanceNorm", x, channels_);
   if (x.rank() < 3)
     throw Error("InstanceNorm", "needs positions to average over, the input has none")
         .shape("input", x, "(N, C)")
         .hint("use LayerNorm or GroupNorm on vectors");
-  NormalizeOptions options = with_affine(options_.eps, x.shape());
+  NormalizeOptions options = with_affine(options_.eps, x.shape(), slope);
   if (options_.track_running_stats && !is_training())
     return normalize_with(x, per_channel(x.shape()), {running_mean_, running_var_}, options);
   const NormSet set = per_instance(x.shape());
@@ -312,12 +326,13 @@ std::string RMSNorm::describe() const {
 Cost RMSNorm::cost(const Shape&, const Shape&) const {
   return {0, averaged(normalized_shape_.extents(), "sample", "the trailing axes; no mean")};
 }
-Tensor RMSNorm::forward(const Tensor& x) {
+Tensor RMSNorm::normalized(const Tensor& x, Real slope) {
   check_trailing("RMSNorm", x, normalized_shape_);
   const int axes = normalized_shape_.rank();
-  return root_mean_square_normalize(
-      x, per_row(x.shape(), axes),
-      {.eps = options_.eps, .affine = {weight_, {}, per_position(x.shape(), axes)}});
+  return root_mean_square_normalize(x, per_row(x.shape(), axes),
+                                    {.eps = options_.eps,
+                                     .affine = {weight_, {}, per_position(x.shape(), axes)},
+                                     .slope = slope});
 }
 
 ChannelRMSNorm::ChannelRMSNorm(std::int64_t channels, const RMSNormOptions& options)
@@ -329,10 +344,10 @@ std::string ChannelRMSNorm::describe() const {
 Cost ChannelRMSNorm::cost(const Shape& input, const Shape&) const {
   return {0, averaged(without(input, {0}), "sample", "channels and positions; no mean")};
 }
-Tensor ChannelRMSNorm::forward(const Tensor& x) {
+Tensor ChannelRMSNorm::normalized(const Tensor& x, Real slope) {
   check_channels("ChannelRMSNorm", x, channels_);
   return root_mean_square_normalize(x, per_group(x.shape(), 1),
-                                    with_affine(options_.eps, x.shape()));
+                                    with_affine(options_.eps, x.shape(), slope));
 }
 
 std::string PixelNorm::describe() const {
@@ -341,8 +356,8 @@ std::string PixelNorm::describe() const {
 Cost PixelNorm::cost(const Shape& input, const Shape&) const {
   return {0, averaged({input.rank() > 1 ? input[1] : 1}, "pixel", "channels; no mean")};
 }
-Tensor PixelNorm::forward(const Tensor& x) {
-  return root_mean_square_normalize(x, per_pixel(x.shape()), {.eps = eps_});
+Tensor PixelNorm::normalized(const Tensor& x, Real slope) {
+  return root_mean_square_normalize(x, per_pixel(x.shape()), {.eps = eps_, .slope = slope});
 }
 
 // By name

@@ -13,16 +13,32 @@
 
 namespace tapestry::nn {
 
+/// A layer that normalizes, alone or with the (leaky) ReLU that follows: in one pass, forward and
+/// backward.
+class Norm : public UnaryModule {
+ public:
+  /// leaky_relu((*this)(x), slope), the same bits; relu with slope 0. A Probe does not see it.
+  Tensor rectified(const Tensor& x, Real slope);
+
+ protected:
+  virtual Tensor normalized(const Tensor& x, Real slope) = 0;
+  Tensor forward(const Tensor& x) final { return normalized(x, 1); }
+};
+
+/// leaky_relu(layer(x), slope), in one pass if the layer is a norm that no Probe watches: `h =
+/// conv2_(rectified(*norm1_, conv1_(x)))`. Sequential does so by itself.
+Tensor rectified(UnaryModule& layer, const Tensor& x, Real slope = 0);
+
 /// A norm with γ and β per channel and, where they are asked for, running averages. State: weight
 /// (C), bias (C) if affine; running_mean (C), running_var (C), num_batches_tracked () if tracked.
 /// Start: γ = 1, β = 0.
-class ChannelNorm : public UnaryModule {
+class ChannelNorm : public Norm {
  protected:
   ChannelNorm(std::string_view layer, std::int64_t channels, bool affine, bool tracked = false);
   /// running = (1 − weight)·running + weight·stats, the variance made unbiased for `count` values.
   void move_averages(const NormStats& stats, double weight, std::int64_t count);
   /// The normalization's options, with γ and β.
-  NormalizeOptions with_affine(Real eps, const Shape& shape) const;
+  NormalizeOptions with_affine(Real eps, const Shape& shape, Real slope) const;
 
   std::int64_t channels_;
   Tensor weight_, bias_, running_mean_, running_var_, batches_;
@@ -63,7 +79,7 @@ class BatchNorm final : public ChannelNorm {
   void recalibrating(bool on);
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   void track(const NormStats& stats, std::int64_t count);
@@ -88,7 +104,7 @@ struct LayerNormOptions {
 /// One mean and variance per sample, over the trailing axes `normalized_shape`; γ and β have one
 /// number per element of it. Shapes: (…, normalized_shape) → same. State: weight, bias
 /// (normalized_shape). Ba, Kiros, Hinton 2016.
-class LayerNorm final : public UnaryModule {
+class LayerNorm final : public Norm {
  public:
   explicit LayerNorm(const Shape& normalized_shape, const LayerNormOptions& options = {});
   std::string_view kind() const override { return "LayerNorm"; }
@@ -96,7 +112,7 @@ class LayerNorm final : public UnaryModule {
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   Shape normalized_shape_;
@@ -120,7 +136,7 @@ class GroupNorm final : public ChannelNorm {
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   std::int64_t groups_;
@@ -148,7 +164,7 @@ class InstanceNorm final : public ChannelNorm {
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   InstanceNormOptions options_;
@@ -163,7 +179,7 @@ struct RMSNormOptions {
 
 /// γ·x/√(⟨x²⟩ + eps) over the trailing axes: LayerNorm without centering. State: weight
 /// (normalized_shape). Zhang & Sennrich 2019.
-class RMSNorm final : public UnaryModule {
+class RMSNorm final : public Norm {
  public:
   explicit RMSNorm(const Shape& normalized_shape, const RMSNormOptions& options = {});
   std::string_view kind() const override { return "RMSNorm"; }
@@ -171,7 +187,7 @@ class RMSNorm final : public UnaryModule {
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   Shape normalized_shape_;
@@ -189,14 +205,14 @@ class ChannelRMSNorm final : public ChannelNorm {
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   RMSNormOptions options_;
 };
 
 /// x/√(mean over channels of x² + eps), at each pixel; no parameters. Karras et al. 2018.
-class PixelNorm final : public UnaryModule {
+class PixelNorm final : public Norm {
  public:
   explicit PixelNorm(Real eps = Real(1e-8)) : eps_(eps) {}
   std::string_view kind() const override { return "PixelNorm"; }
@@ -204,7 +220,7 @@ class PixelNorm final : public UnaryModule {
   Cost cost(const Shape& input, const Shape& output) const override;
 
  protected:
-  Tensor forward(const Tensor& x) override;
+  Tensor normalized(const Tensor& x, Real slope) override;
 
  private:
   Real eps_;

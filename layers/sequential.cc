@@ -1,12 +1,26 @@
 #include "layers/sequential.h"
 
+#include <algorithm>
+
 #include "core/ops/arithmetic.h"
+#include "layers/norm.h"
 
 namespace tapestry::nn {
 
 Tensor Sequential::run(const Tensor& x, std::size_t first, std::size_t last) {
+  last = std::min(last, layers_.size());
   Tensor y = x;
-  for (std::size_t i = first; i < last && i < layers_.size(); ++i) y = (*layers_[i])(y);
+  for (std::size_t i = first; i < last; ++i) {
+    auto* norm = dynamic_cast<Norm*>(layers_[i].get());
+    const auto* next = i + 1 < last ? dynamic_cast<Lambda*>(layers_[i + 1].get()) : nullptr;
+    // A norm and the ReLU after it are one pass, unless somebody looks between them.
+    if (norm != nullptr && next != nullptr && next->slope() && !Probe::watching()) {
+      y = norm->rectified(y, *next->slope());
+      ++i;
+    } else {
+      y = (*layers_[i])(y);
+    }
+  }
   return y;
 }
 

@@ -153,7 +153,7 @@ class BasicBlock final : public nn::UnaryModule {
 
  protected:
   Tensor forward(const Tensor& x) override {
-    const Tensor y = norm2_(conv2_(relu(norm1_(conv1_(x)))));
+    const Tensor y = norm2_(conv2_(nn::rectified(*norm1_, conv1_(x))));
     return relu(y + shortcut(x));
   }
 

@@ -7,6 +7,8 @@
 #include <doctest/doctest.h>
 
 #include "core/ops/arithmetic.h"
+#include "core/ops/reduce.h"
+#include "core/ops/unary.h"
 #include "core/tape.h"
 #include "layers/conditional_norm.h"
 #include "layers/sequential.h"
@@ -99,6 +101,67 @@ TEST_CASE("norm layers: identities") {
   CHECK(difference(batch(x), instance(x)) > 0.01);
   // x̂ does not see scale and shift of what it normalizes.
   CHECK(difference(instance(x * 3 + 5), instance(x)) < 1e-4);
+}
+
+TEST_CASE("a norm and the ReLU after it are one op, unless somebody looks between them") {
+  struct Seen final : Probe {
+    void called(Module& module, const Tensor&, const Tensor&) override {
+      kinds.push_back(std::string(module.kind()));
+    }
+    std::vector<std::string> kinds;
+  };
+  Tensor x = Input({3, 6, 3, 2}).make(1);
+  x.set_requires_grad();
+  const Tensor weights = Input(x.shape()).make(2);
+  for (const std::string& name : norm_names()) {
+    if (name == "none") continue;
+    for (const bool training : {true, false}) {
+      for (const std::string activation : {"relu", "leaky_relu", "tanh"}) {
+        CAPTURE(name);
+        CAPTURE(training);
+        CAPTURE(activation);
+        const auto net = [&] {
+          Sequential layers;
+          layers.add_shared(make_norm({.type = name}, 6), "norm");
+          layers.add(make_activation(activation));
+          layers.reset_parameters(Rng(1));
+          layers.train(training);
+          return layers;
+        };
+        // Everything that a step sees and leaves behind, and the number of ops.
+        const auto step = [&](Sequential& layers) {
+          Tape tape;
+          std::vector<Tensor> all{layers(x)};
+          const std::size_t ops = tape.entries().size();
+          std::vector<Tensor> wrt = layers.parameters();
+          wrt.push_back(x);
+          for (const Tensor& g : tape.gradient(sum(all[0] * weights), wrt)) all.push_back(g);
+          for (const Named<Tensor>& entry : layers.named_buffers()) all.push_back(entry.value);
+          return std::pair(all, ops);
+        };
+        Sequential alone = net(), watched = net();
+        const auto [got, ops] = step(alone);
+        Seen seen;
+        const auto [want, ops_watched] = step(watched);
+        CHECK(seen.kinds.size() == 3);
+        CHECK(ops_watched == ops + (activation == "tanh" ? 0 : 1));
+        for (std::size_t i = 0; i < got.size(); ++i) CHECK(difference(got[i], want[i]) == 0);
+      }
+    }
+  }
+  // Not where the ReLU is left out, or is another layer's.
+  Sequential net{BatchNorm(6), ReLU()};
+  net.reset_parameters(Rng(1));
+  const Tensor normalized = net.run(x, 0, 1);
+  CHECK(difference(relu(normalized), net(x)) == 0);
+  CHECK(difference(normalized, net(x)) > 0.1);
+  BatchNorm norm(6);
+  norm.reset_parameters(Rng(1));
+  Lambda none = Identity();
+  CHECK(difference(rectified(norm, x), net(x)) == 0);
+  CHECK(difference(rectified(none, x, Real(0.2)), leaky_relu(x, Real(0.2))) == 0);
+  const std::string text = error_text([&] { net(Tensor::zeros({2, 3, 5, 5})); });
+  CHECK(contains(text, "6 channels"));
 }
 
 TEST_CASE("BatchNorm: running statistics follow the formula") {
