@@ -23,11 +23,12 @@ namespace {
 // - kPanelBytes: the panels of A that are used in turn, 224 KB, leave room in a 512 KB second-level
 // cache.
 // - kColumns: packed B is at most 384 × 4096 × 4 bytes = 6 MB, a part of the third-level cache.
-// When all panels of A are used in turn nobody else needs a packed panel of B, and only
-// kPackTogether of them exist, 96 KB.
 // - kPackTogether: so many panels of B are packed side by side, 256 bytes of each row. Rows whose
 // distance is a power of two share few lines of a cache, and what is not used at once is gone when
 // the next panel comes.
+// When all panels of A are used in turn nobody else needs a packed panel of B, and one is there at
+// a time. If B is stored by rows, the first panel of A reads it where it lies and leaves a copy for
+// the others: two stores beside twelve multiply-adds, hidden behind them.
 constexpr std::int64_t kDepth = 384 * 4 / sizeof(Real);
 constexpr std::int64_t kPanelBytes = 224 << 10;
 constexpr std::int64_t kColumns = 4096 * 4 / sizeof(Real);
@@ -81,12 +82,7 @@ class Blocks {
         width_(tile_vectors(cut_.max_height())),
         columns_(width_ * tile_.lanes),
         // Packing A costs about one cycle per number, using it n / 16 cycles.
-        pack_a_(s_.n > 8 * columns_),
-        // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all
-        // of B in cache, that is cheaper than a copy.
-        pack_b_(s_.transpose_b || s_.n < tile_.lanes || s_.ldb > (std::int64_t{1} << 31) / kDepth ||
-                (s_.m > 4 * tile_.max_rows &&
-                 s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) > (64 << 10))) {}
+        pack_a_(s_.n > 8 * columns_) {}
 
   void run() {
     const std::int64_t blocks = ceil_div(s_.k, kDepth);
@@ -97,8 +93,8 @@ class Blocks {
         cut_.max_height() * depth_ * static_cast<std::int64_t>(sizeof(Real));
     blocks_a_ =
         ceil_div(cut_.count, std::clamp<std::int64_t>(kPanelBytes / panel_bytes, 1, cut_.count));
-    share_b_ = pack_b_ && blocks_a_ > 1;
-    Scratch<Real> packed_b(share_b_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
+    b_is_ = choose_b();
+    Scratch<Real> packed_b(b_is_ == B::kShared ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
     Scratch<std::int32_t> tables(depth_ + 2 * tile_.lanes);
     Scratch<Slot> slots(ceil_div(wide, tile_.lanes));
     packed_a_ = packed_a.data();
@@ -107,7 +103,7 @@ class Blocks {
     b_offsets_ = tables.data();
     lanes_ = b_offsets_ + depth_;
     for (std::int64_t k = 0; k < depth_; ++k) {
-      b_offsets_[k] = static_cast<std::int32_t>(k * (pack_b_ ? columns_ : s_.ldb));
+      b_offsets_[k] = static_cast<std::int32_t>(k * (packs_b() ? columns_ : s_.ldb));
     }
     for (std::int64_t j0 = 0; j0 < s_.n; j0 += kColumns) {
       const std::int64_t n = std::min(kColumns, s_.n - j0);
@@ -118,6 +114,26 @@ class Blocks {
   }
 
  private:
+  enum class B {
+    kInPlace,  // read where it lies
+    kCopied,   // so by the first panel of A, which leaves a copy
+    kPacked,   // panel by panel, as a unit of work comes to it
+    kShared    // packed beforehand, for several units of work
+  };
+  bool packs_b() const { return b_is_ == B::kPacked || b_is_ == B::kShared; }
+
+  B choose_b() const {
+    const bool rows =
+        !s_.transpose_b && s_.n >= tile_.lanes && s_.ldb <= (std::int64_t{1} << 31) / kDepth;
+    // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all of B
+    // in cache, that is cheaper than a copy.
+    const bool small = s_.m <= 4 * tile_.max_rows ||
+                       s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) <= (64 << 10);
+    if (rows && small) return B::kInPlace;
+    if (blocks_a_ > 1) return B::kShared;
+    return rows ? B::kCopied : B::kPacked;
+  }
+
   // One slot for each vector of columns. The last may be cut short; packed B is padded with zeros
   // there, and unpacked B is read further left instead, so that nothing beyond the matrix is
   // touched.
@@ -128,13 +144,13 @@ class Blocks {
       lanes_[l] = static_cast<std::int32_t>(l * c_column_);
     for (std::int64_t s = 0; s < count; ++s) {
       const std::int64_t j = s * tile_.lanes;
-      const std::int64_t panel = share_b_ ? s / width_ : s / width_ % kPackTogether;
-      slots_[s] = {pack_b_ ? panel * columns_ * depth_ + s % width_ * tile_.lanes : j,
+      const std::int64_t panel = b_is_ == B::kShared ? s / width_ : 0;
+      slots_[s] = {packs_b() ? panel * columns_ * depth_ + s % width_ * tile_.lanes : j,
                    j * c_column_, c_column_ == 1 ? nullptr : lanes_};
     }
     if (rest == 0) return;
     Slot& last = slots_[count - 1];
-    const std::int64_t shift = pack_b_ ? 0 : tile_.lanes - rest;
+    const std::int64_t shift = packs_b() ? 0 : tile_.lanes - rest;
     last.in -= shift;
     for (std::int64_t l = 0; l < tile_.lanes; ++l) {
       const std::int64_t column = l - shift;
@@ -163,7 +179,7 @@ class Blocks {
         job.a = pack_a_ ? packed_a_ : a_ + (s_.transpose_a ? k0 * s_.lda : k0);
         job.a_stride = pack_a_ || s_.transpose_a ? 0 : s_.lda;
         job.a_step = pack_a_ || !s_.transpose_a ? 0 : s_.lda;
-        job.b = pack_b_ ? packed_b_ : b_ + k0 * s_.ldb + j0;
+        job.b = packs_b() ? packed_b_ : b_ + k0 * s_.ldb + j0;
         job.offsets = b_offsets_;
         job.slots = slots_ + pb * width_;
         job.slot_count = std::min(ceil_div(n, tile_.lanes) - pb * width_, share * width_);
@@ -174,8 +190,10 @@ class Blocks {
         job.column_bias = s_.column_bias == nullptr ? nullptr : s_.column_bias + j0;
         job.first_panel = pa;
         job.last_panel = std::min(cut_.count, pa + panels_a);
-        if (pack_b_ && !share_b_) {
-          pack_and_run(job, pb, j0, n, k0);
+        Scratch<Real> panel(b_is_ == B::kCopied || b_is_ == B::kPacked ? columns_ * depth_ : 0);
+        if (b_is_ == B::kCopied) job.copy = panel.data();
+        if (b_is_ == B::kPacked) {
+          pack_and_run(job, pb, j0, n, k0, panel.data());
         } else {
           run_tiles(job);
         }
@@ -185,24 +203,21 @@ class Blocks {
 
   /// Some panels of B after the others, the first `panel`.
   void pack_and_run(TileJob job, std::int64_t panel, std::int64_t j0, std::int64_t n,
-                    std::int64_t k0) const {
-    Scratch<Real> packed(kPackTogether * columns_ * depth_);
-    job.b = packed.data();
-    for (std::int64_t left = job.slot_count; left > 0; left -= job.slot_count) {
-      const std::int64_t place = panel % kPackTogether;
-      job.slot_count = std::min(left, (kPackTogether - place) * width_);
-      const std::int64_t last = panel + ceil_div(job.slot_count, width_);
-      pack_columns(panel, last, j0, n, k0, job.depth, packed.data() + place * columns_ * depth_);
+                    std::int64_t k0, Real* packed) const {
+    job.b = packed;
+    for (std::int64_t left = job.slot_count; left > 0; left -= width_, ++panel) {
+      job.slot_count = std::min(left, width_);
+      pack_columns(panel, panel + 1, j0, n, k0, job.depth, packed);
       run_tiles(job);
       job.slots += job.slot_count;
-      panel = last;
     }
   }
 
   void pack(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth,
             std::int64_t panels_b) {
-    const std::int64_t a_items = pack_a_ ? cut_.count : 0, b_items = share_b_ ? panels_b : 0;
-    const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, share_b_ ? columns_ : 0);
+    const std::int64_t a_items = pack_a_ ? cut_.count : 0,
+                       b_items = b_is_ == B::kShared ? panels_b : 0;
+    const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, b_items > 0 ? columns_ : 0);
     const std::int64_t grain =
         ceil_div(20'000, std::max<std::int64_t>(row * depth, 1));  // numbers in a chunk: ≥ 5 µs
     parallel_for(a_items + b_items, grain, [&](std::int64_t begin, std::int64_t end) {
@@ -256,9 +271,9 @@ class Blocks {
   const TileShape tile_;
   const PanelCut cut_;
   const std::int64_t width_, columns_;  // of a panel of B: vectors, numbers
-  const bool pack_a_, pack_b_;
+  const bool pack_a_;
   std::int64_t depth_ = 0, blocks_a_ = 1;
-  bool share_b_ = false;  // packed B is shared by several units of work
+  B b_is_ = B::kInPlace;
   Real* packed_a_ = nullptr;
   Real* packed_b_ = nullptr;
   Slot* slots_ = nullptr;

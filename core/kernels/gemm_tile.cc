@@ -38,6 +38,9 @@ struct Tile {
   const Real* row_bias;
 };
 
+// Where a tile finds b: where it lies, and leaves a copy, or in the copy.
+enum class From { kSource, kSourceToCopy, kCopy };
+
 // Lane by lane, where a vector of the result is not a run in memory.
 HWY_NOINLINE void Scatter(const Tile& tile, const Slot& slot, const Real* sums, int rows,
                           int row_step) {
@@ -96,7 +99,7 @@ HWY_INLINE void Store(const Tile& tile, const V (&acc)[kRows][kVectors]) {
   }
 }
 
-template <int kRows, int kVectors, bool kPacked>
+template <int kRows, int kVectors, bool kPacked, From kFrom>
 void RunTile(const Tile& tile) {
   const D d;
   V acc[kRows][kVectors];
@@ -115,13 +118,22 @@ void RunTile(const Tile& tile) {
   const Run* last_run = tile.job->runs == nullptr ? &all + 1 : run + tile.job->run_count;
   for (; run != last_run; ++run) {
     const Real* a = tile.a + run->k0 * step;
+    constexpr auto kCopyStep = static_cast<std::int64_t>(kVectors * kLanes);
+    Real* copy = kFrom == From::kSource ? nullptr : tile.job->copy + run->k0 * kCopyStep;
+    const std::int64_t end = run->k1;
     HWY_UNROLL(2)  // 2-3 % of a large product
-    for (std::int64_t k = run->k0; k < run->k1; ++k) {
-      const std::int64_t offset = offsets[k];
+    for (std::int64_t k = run->k0; k < end; ++k) {
+      const std::int64_t offset = kFrom == From::kCopy ? 0 : offsets[k];
+      const auto load = [&](int j) HWY_ATTR {
+        if constexpr (kFrom == From::kCopy) return hn::LoadU(d, copy + j * kLanes);
+        const V bj = hn::LoadU(d, b[j] + offset);
+        if constexpr (kFrom == From::kSourceToCopy) hn::StoreU(bj, d, copy + j * kLanes);
+        return bj;
+      };
       if constexpr (kVectors <= kRows || kVectors <= 3) {
         V bk[kVectors];
         HWY_UNROLL(8)
-        for (int j = 0; j < kVectors; ++j) bk[j] = hn::LoadU(d, b[j] + offset);
+        for (int j = 0; j < kVectors; ++j) bk[j] = load(j);
         HWY_UNROLL(8)
         for (int i = 0; i < kRows; ++i) {
           const V ai = hn::Set(d, a[i * row]);
@@ -134,12 +146,13 @@ void RunTile(const Tile& tile) {
         for (int i = 0; i < kRows; ++i) ak[i] = hn::Set(d, a[i * row]);
         HWY_UNROLL(8)
         for (int j = 0; j < kVectors; ++j) {
-          const V bj = hn::LoadU(d, b[j] + offset);
+          const V bj = load(j);
           HWY_UNROLL(8)
           for (int i = 0; i < kRows; ++i) acc[i][j] = hn::MulAdd(ak[i], bj, acc[i][j]);
         }
       }
       a += step;
+      if constexpr (kFrom != From::kSource) copy += kCopyStep;
     }
   }
   Store<kRows, kVectors>(tile, acc);
@@ -147,31 +160,39 @@ void RunTile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-template <int kRows, int kVectors, bool kPacked>
+// Only tall panels copy b, as they are where there are many. So fewer functions are compiled.
+constexpr int kLeastCopied = kMaxRows - 2;
+template <int kRows, int kVectors, bool kPacked, From kFrom>
 constexpr TileFunction Pick() {
-  if constexpr (kVectors <= Vectors(kRows)) {
-    return &RunTile<kRows, kVectors, kPacked>;
+  if constexpr (kVectors <= Vectors(kRows) && (kFrom == From::kSource || kRows >= kLeastCopied)) {
+    return &RunTile<kRows, kVectors, kPacked, kFrom>;
   } else {
     return nullptr;
   }
 }
-template <int kRows, bool kPacked, int... kVectors>
+using TileTable = std::array<std::array<TileFunction, kMaxVectors>, kMaxRows>;
+template <int kRows, bool kPacked, From kFrom, int... kVectors>
 constexpr std::array<TileFunction, kMaxVectors> Row(std::integer_sequence<int, kVectors...>) {
-  return {Pick<kRows, kVectors + 1, kPacked>()...};
+  return {Pick<kRows, kVectors + 1, kPacked, kFrom>()...};
 }
-template <bool kPacked, int... kRows>
-constexpr std::array<std::array<TileFunction, kMaxVectors>, kMaxRows> Table(
-    std::integer_sequence<int, kRows...>) {
-  return {Row<kRows + 1, kPacked>(std::make_integer_sequence<int, kMaxVectors>())...};
+template <bool kPacked, From kFrom, int... kRows>
+constexpr TileTable Table(std::integer_sequence<int, kRows...>) {
+  return {Row<kRows + 1, kPacked, kFrom>(std::make_integer_sequence<int, kMaxVectors>())...};
 }
-constexpr auto kPackedTiles = Table<true>(std::make_integer_sequence<int, kMaxRows>());
-constexpr auto kStridedTiles = Table<false>(std::make_integer_sequence<int, kMaxRows>());
+template <bool kPacked>
+constexpr std::array<TileTable, 3> Tables() {
+  constexpr auto kAllRows = std::make_integer_sequence<int, kMaxRows>();
+  return {Table<kPacked, From::kSource>(kAllRows), Table<kPacked, From::kSourceToCopy>(kAllRows),
+          Table<kPacked, From::kCopy>(kAllRows)};
+}
+constexpr auto kPackedTiles = Tables<true>(), kStridedTiles = Tables<false>();
 
 void RunTiles(const TileJob& job) {
   const PanelCut cut(job.rows, kMaxRows);
   const std::int64_t last = job.last_panel < 0 ? cut.count : job.last_panel;
   const std::int64_t width = Vectors(static_cast<int>(cut.max_height()));
-  const auto& table = job.a_stride == 0 ? kPackedTiles : kStridedTiles;
+  const bool copies = job.copy != nullptr && cut.low >= kLeastCopied;
+  const auto& tables = job.a_stride == 0 ? kPackedTiles : kStridedTiles;
   const std::int64_t a_row = job.a_stride != 0 ? job.a_stride : job.a_step != 0 ? 1 : job.depth;
   // The b of one tile is small enough for the first-level cache and is used by every panel in turn.
   for (std::int64_t s = 0; s < job.slot_count; s += width) {
@@ -180,8 +201,11 @@ void RunTiles(const TileJob& job) {
       const std::int64_t i = cut.begin(p);
       const Tile tile{&job, job.a + i * a_row, job.slots + s, job.c + i * job.c_stride,
                       job.row_bias == nullptr ? nullptr : job.row_bias + i};
-      table[static_cast<std::size_t>(cut.height(p) - 1)][static_cast<std::size_t>(vectors - 1)](
-          tile);
+      const From from = !copies                ? From::kSource
+                        : p == job.first_panel ? From::kSourceToCopy
+                                               : From::kCopy;
+      tables[static_cast<std::size_t>(from)][static_cast<std::size_t>(cut.height(p) - 1)]
+            [static_cast<std::size_t>(vectors - 1)](tile);
     }
   }
 }

@@ -40,6 +40,9 @@ struct TileJob {
   std::int64_t a_step = 0;  // not 0: a(i, k) = a[k · a_step + i], the transposed matrix in memory
   const Real* b = nullptr;
   const std::int32_t* offsets = nullptr;  // depth entries
+  // Not nullptr: of each tile, the first panel copies the b that it reads to here, vector by
+  // vector, and the others read the copy. Room for as many vectors as a tile has, depth times.
+  Real* copy = nullptr;
   const Run* runs = nullptr;  // the parts of [0, depth) to sum over, in order; nullptr = all of it
   std::int64_t run_count = 0;
   const Slot* slots = nullptr;
