@@ -395,7 +395,7 @@ void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, st
 }
 
 // `count` panels of kRows rows. Where rows are neighbors in memory they are copied as a vector; the
-// next k overwrites what it writes beyond them.
+// next k overwrites what it writes beyond them, as long as there are enough of them for a vector.
 template <int kRows, bool kNeighbors>
 void PackEqualPanels(const PanelSource& source, std::int64_t count, const Real* from,
                      Real* packed) {
@@ -412,7 +412,7 @@ void PackEqualPanels(const PanelSource& source, std::int64_t count, const Real* 
         const Real* tap = in + source.taps[t];
         Real* out = panel + k * kRows;
         if constexpr (kNeighbors && kRows <= static_cast<int>(kLanes)) {
-          if (c + 1 < source.channels) {
+          if ((source.channels - c) * kRows >= static_cast<std::int64_t>(kLanes)) {
             hn::StoreU(hn::LoadU(D(), tap), D(), out);
             continue;
           }
