@@ -61,9 +61,12 @@ class Winograd {
   double cost() const {
     const auto slots = static_cast<double>(block_slots() * blocks_);
     const auto depth = static_cast<double>(depth_), rows = static_cast<double>(outputs_);
+    const bool steps = st_.in_step_w > 1 || st_.out_step_w > 1;
+    const double transform = steps ? kStepTransformCost : kTransformCost;
+    const double weight = st_.weight_row > st_.weight_channel ? kRowWeightCost : kColumnWeightCost;
     return static_cast<double>(st_.groups * products_) *
-           (slots * (depth * rows * kProductCost + (depth + rows) * kTransformCost) +
-            depth * rows * kWeightCost);
+           (slots * (depth * rows * kProductCost + (depth + rows) * transform) +
+            depth * rows * weight);
   }
 
   void run(const Real* source, const Real* weight, const Real* bias, Real* result) const {
@@ -80,9 +83,11 @@ class Winograd {
 
  private:
   // Cycles per vector of tiles and each of the n² products: for a multiply-add (two per cycle, 15 %
-  // lost around the edges), for transforming one channel's input or output, and, per weight, for
-  // transforming it. Measured.
-  static constexpr double kProductCost = 0.58, kTransformCost = 10, kWeightCost = 2.5;
+  // lost around the edges), for transforming one channel's input or output, more if the pixels of a
+  // row are not neighbors, and, per weight, for transforming it, more if an output channel's
+  // weights are not. Measured.
+  static constexpr double kProductCost = 0.58, kTransformCost = 10, kStepTransformCost = 15,
+                          kRowWeightCost = 1.1, kColumnWeightCost = 1.5;
 
   struct Operands {
     const Real* source;  // of the group in image 0
