@@ -16,12 +16,13 @@ namespace tapestry::kernels::HWY_NAMESPACE {
 bool IsRow(const AffineView& a) { return a.inner == 1 && a.kept > 1; }
 
 void ApplySegment(const Real* x, Real* y, const Segment& s, const AffineView& a, const Center& c,
-                  std::int64_t ahead) {
+                  Course course) {
   if (IsRow(a)) {
     ApplyRow(x + s.at, y + s.at, s.n, c, a.gamma == nullptr ? nullptr : a.gamma + s.affine,
-             a.beta == nullptr ? nullptr : a.beta + s.affine, a.slope);
+             a.beta == nullptr ? nullptr : a.beta + s.affine, a.slope, course);
   } else {
-    ApplyRun(x + s.at, y + s.at, s.n, c, GammaAt(a, s.affine), BetaAt(a, s.affine), a.slope, ahead);
+    ApplyRun(x + s.at, y + s.at, s.n, c, GammaAt(a, s.affine), BetaAt(a, s.affine), a.slope,
+             course);
   }
 }
 
@@ -53,7 +54,7 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
   const std::int64_t each_set = parts.planes * parts.cuts;
   const std::int64_t block = SetsInBlock(v), ahead = Ahead(v, block);
   const auto apply = [&](std::int64_t, const Segment& s) {
-    ApplySegment(x, y, s, a, CenterOf(m, s.set), ahead);
+    ApplySegment(x, y, s, a, CenterOf(m, s.set), CourseOf(v, ahead));
   };
   const auto finish = [&](std::int64_t set, Real near, Pair rest) {
     if (!centered) rest.a = 0;
@@ -108,8 +109,9 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
     if (!finish(set, Near(x, v, centered, set), rest))
       WideMoments(x, v, eps, centered, m, variance, set, [&](auto use) { walk.of_set(set, use); });
   }
-  all_segments(
-      [&](std::int64_t, const Segment& s) { ApplySegment(x, y, s, a, CenterOf(m, s.set), s.n); });
+  all_segments([&](std::int64_t, const Segment& s) {
+    ApplySegment(x, y, s, a, CenterOf(m, s.set), CourseOf(v, s.n));
+  });
 }
 
 // Calls use(up, more…) as RunGradient wants them.
@@ -144,7 +146,7 @@ HWY_INLINE Pair SumSegment(const Real* g, const Real* x, const Segment& s, const
 }
 
 void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, const AffineView& a,
-                     const Center& c, const Means& means, std::int64_t ahead) {
+                     const Center& c, const Means& means, Course course) {
   const Real* from = x + s.at;
   const Real* up = g + s.at;
   Real* to = dx + s.at;
@@ -154,7 +156,7 @@ void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, c
     WithUpstream(s, a, c, [&](auto bent, auto... more) HWY_ATTR {
       MapRun([=](auto d, auto u, auto v, auto... w)
                  HWY_ATTR { return gradient(d, bent(d, u, v, w...), v); },
-             to, s.n, ahead, up, from, more...);
+             to, s.n, course, up, from, more...);
     });
     return;
   }
@@ -351,7 +353,7 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
         if (dx != nullptr) {
           each([&](std::int64_t, const Segment& s) {
             GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set - first]),
-                            ahead);
+                            CourseOf(v, ahead));
           });
         }
         if (in_passing)
@@ -372,7 +374,8 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
                   [&](std::int64_t i, const Segment& s) { add_to_set(totals[s.set], i, s); });
       }
       all_segments([&](std::int64_t, const Segment& s) {
-        GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set]), ahead);
+        GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set]),
+                        CourseOf(v, ahead));
       });
     }
   }
@@ -418,7 +421,7 @@ void Apply(const Real* x, Real* y, const NormView& view, const AffineView& a,
   const Walk walk(v, a, parts);
   parallel_for(parts.count, grain(parts.length), [&](std::int64_t begin, std::int64_t end) {
     walk.from(begin, end, [&](std::int64_t, const Segment& s) {
-      ApplySegment(x, y, s, a, CenterOf(m, s.set), s.n);
+      ApplySegment(x, y, s, a, CenterOf(m, s.set), CourseOf(v, s.n));
     });
   });
 }
@@ -508,7 +511,7 @@ void Second(const Real* up, const Real* h, const Real* x, Real* dx, const NormVi
                 hn::MulAdd(hn::Sub(z, hn::Set(d, high)), hn::Set(d, fx), hn::Set(d, shift));
             return hn::MulAdd(w, hn::Set(d, fv), hn::MulAdd(u, hn::Set(d, fh), inner));
           },
-          dx + s.at, s.n, s.n, up + s.at, h + s.at, x + s.at);
+          dx + s.at, s.n, CourseOf(v, s.n), up + s.at, h + s.at, x + s.at);
     } else {
       MapWide(
           [=, mean = c.mean](auto d, auto w, auto u, auto z) HWY_ATTR {

@@ -168,7 +168,7 @@ void ApplyColumns(const Real* x, Real* y, const NormView& v, const AffineView& a
     if (!factors.is_safe) {
       EachColumn(v, c, [&](std::int64_t j, std::int64_t k) {
         ApplyRun(x + first + at + j, y + first + at + j, 1, CenterOf(m, first_set + k),
-                 factors.gamma[j], factors.beta[j], a.slope, 0);
+                 factors.gamma[j], factors.beta[j], a.slope, {0, false});
       });
       return;
     }

@@ -67,7 +67,7 @@ template <class F, class... In>
 HWY_INLINE void MapShort(F f, Real* y, std::int64_t n, std::int64_t beyond, const In*... in) {
   const RealTag d;
   const std::int64_t lanes = LaneCount(d);
-  if (n % lanes != 0 && beyond < lanes) return MapRun(f, y, n, 0, in...);
+  if (n % lanes != 0 && beyond < lanes) return MapRun(f, y, n, {0, false}, in...);
   for (std::int64_t i = 0; i < n; i += lanes) hn::StoreU(f(d, hn::LoadU(d, in + i)...), d, y + i);
 }
 

@@ -309,3 +309,28 @@ TEST_CASE("normalization has the same bits at any thread count") {
     }
   }
 }
+
+TEST_CASE("results too large for caches have the bits of small ones") {
+  constexpr std::int64_t kSamples = 260, kChannels = 8, kParts = 4;
+  for (const std::int64_t s : {4096, 4099}) {  // whole cache lines and not
+    const auto images = [s](std::int64_t n) {
+      return Case{"instance", {1, n * kChannels, s}, kChannels, s};
+    };
+    const auto rows = [s](std::int64_t n) { return Case{"layer", {1, n * kChannels, s}, s, 1}; };
+    const std::int64_t size = kSamples * kChannels * s, part = size / kParts;
+    const Numbers x = numbers(size, -1, 3), g = numbers(size, -1, 1, 9);
+    for (const auto& [all, few] : {std::pair(images(kSamples), images(kSamples / kParts)),
+                                   std::pair(rows(kSamples), rows(kSamples / kParts))}) {
+      const Result large = run(all, x, g, true, true, 1e-5, k::norm_forward, k::norm_backward);
+      for (std::int64_t i = 0; i < kParts; ++i) {
+        const auto of = [&](const Numbers& whole) {
+          return Numbers(whole.begin() + i * part, whole.begin() + (i + 1) * part);
+        };
+        const Result small =
+            run(few, of(x), of(g), true, true, 1e-5, k::norm_forward, k::norm_backward);
+        CHECK(of(large.y) == small.y);
+        CHECK(of(large.dx) == small.dx);
+      }
+    }
+  }
+}
