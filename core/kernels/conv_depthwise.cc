@@ -97,7 +97,8 @@ class Depthwise {
     parallel_for(
         st_.images * st_.groups * bands_, ceil_div(kChunkWork, work),
         [&](std::int64_t begin, std::int64_t end) {
-          const std::int64_t size = planes_ * pitch_ + 2 * lanes_;
+          // The padding of the last row is computed as well: its taps reach beyond the plane.
+          const std::int64_t size = planes_ * pitch_ + st_.reach_w + lanes_;
           Scratch<Real> packed(size), taps(st_.all_taps() + 1),
               sums(static_cast<std::int64_t>(st_.passes.size()) * area_);
           std::fill(packed.data(), packed.data() + size, Real(0));
