@@ -63,7 +63,10 @@ class Winograd {
     const auto depth = static_cast<double>(depth_), rows = static_cast<double>(outputs_);
     const bool steps = st_.in_step_w > 1 || st_.out_step_w > 1;
     const double transform = steps ? kStepTransformCost : kTransformCost;
-    const double weight = st_.weight_row > st_.weight_channel ? kRowWeightCost : kColumnWeightCost;
+    const double bytes = depth * rows * static_cast<double>(products_ * sizeof(Real));
+    const double weight = bytes > kWeightBytes                  ? kFarWeightCost
+                          : st_.weight_row > st_.weight_channel ? kRowWeightCost
+                                                                : kColumnWeightCost;
     return static_cast<double>(st_.groups * products_) *
            (slots * (depth * rows * kProductCost + (depth + rows) * transform) +
             depth * rows * weight);
@@ -85,9 +88,10 @@ class Winograd {
   // Cycles per vector of tiles and each of the n² products: for a multiply-add (two per cycle, 15 %
   // lost around the edges), for transforming one channel's input or output, more if the pixels of a
   // row are not neighbors, and, per weight, for transforming it, more if an output channel's
-  // weights are not. Measured.
+  // weights are not, or if all of them do not fit a part of the third-level cache. Measured.
   static constexpr double kProductCost = 0.58, kTransformCost = 10, kStepTransformCost = 15,
-                          kRowWeightCost = 1.1, kColumnWeightCost = 1.5;
+                          kRowWeightCost = 1.1, kColumnWeightCost = 1.5, kFarWeightCost = 2.5;
+  static constexpr double kWeightBytes = 8 << 20;
 
   struct Operands {
     const Real* source;  // of the group in image 0

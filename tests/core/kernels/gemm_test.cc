@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/kernels/gemm_tile.h"
 #include "core/kernels/reference_linear.h"
 #include "core/kernels/simd_info.h"
 #include "core/parallel.h"
@@ -153,4 +154,46 @@ TEST_CASE("a batch gives each product the bits that it has alone") {
     kernels::gemm_batched(shape, batch);
     CHECK(y == alone);
   }
+}
+
+TEST_CASE("panels hold their rows and nothing is written around them") {
+  on_every_target([] {
+    const std::int64_t most = kernels::tile_shape().max_rows;
+    for (std::int64_t rows = 1; rows <= 3 * most; ++rows) {
+      const kernels::PanelCut cut(rows, most);
+      for (const bool neighbors : {false, true}) {
+        for (const std::int64_t taps : {1, 3}) {
+          for (const bool taps_first : {false, true}) {
+            CAPTURE(rows);
+            CAPTURE(neighbors);
+            CAPTURE(taps);
+            constexpr std::int64_t kChannels = 5, kGuard = 64;
+            const std::int64_t depth = kChannels * taps, row = neighbors ? 1 : depth + 1;
+            const std::int64_t channel = neighbors ? rows * taps : taps;
+            std::vector<std::int32_t> at;
+            for (std::int64_t t = 0; t < taps; ++t)
+              at.push_back(static_cast<std::int32_t>((taps - 1 - t) * (neighbors ? rows : 1)));
+            const auto from = numbers(rows * (depth + 1));
+            std::vector<Real> packed(static_cast<std::size_t>(rows * depth + 2 * kGuard), 7);
+            kernels::pack_panels(
+                {from.data(), row, channel, kChannels, at.data(), taps, taps_first}, cut, 0,
+                cut.count, packed.data() + kGuard);
+            std::vector<Real> want(packed.size(), 7);
+            Real* to = want.data() + kGuard;
+            for (std::int64_t p = 0; p < cut.count; ++p) {
+              for (std::int64_t k = 0; k < depth; ++k) {
+                const std::int64_t c = taps_first ? k % kChannels : k / taps,
+                                   t = taps_first ? k / kChannels : k % taps;
+                for (std::int64_t i = cut.begin(p); i < cut.begin(p) + cut.height(p); ++i) {
+                  *to++ = from[static_cast<std::size_t>(i * row + c * channel +
+                                                        at[static_cast<std::size_t>(t)])];
+                }
+              }
+            }
+            CHECK(packed == want);
+          }
+        }
+      }
+    }
+  });
 }
