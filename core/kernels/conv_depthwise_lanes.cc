@@ -70,7 +70,7 @@ constexpr auto PixelTable(std::integer_sequence<int, kPixels...>) {
 
 void SumTaps(const ChannelLanes& job, const Real* weight, const Real* bias, Real* y) {
   constexpr auto kTable = PixelTable(std::make_integer_sequence<int, kSums>());
-  const std::int64_t runs = (job.columns + kSums - 1) / kSums;
+  const std::int64_t runs = ceil_div(job.columns, kSums);
   for (std::int64_t i = 0; i < job.rows; ++i) {
     for (std::int64_t r = 0; r < runs; ++r) {  // of nearly equal length
       const std::int64_t j = job.columns * r / runs, end = job.columns * (r + 1) / runs;
@@ -109,7 +109,7 @@ constexpr auto TapTable(std::integer_sequence<int, kTaps...>) {
 
 void SumPixels(const ChannelLanes& job, const Real* y, Real* sums) {
   constexpr auto kTable = TapTable(std::make_integer_sequence<int, kSums>());
-  const std::int64_t runs = (job.tap_count + kSums - 1) / kSums;
+  const std::int64_t runs = ceil_div(job.tap_count, kSums);
   for (std::int64_t r = 0; r < runs; ++r) {
     const std::int64_t t = job.tap_count * r / runs, end = job.tap_count * (r + 1) / runs;
     kTable[static_cast<std::size_t>(end - t - 1)](job, job.taps + t, y, sums + t * kLanes);

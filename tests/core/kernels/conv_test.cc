@@ -321,6 +321,7 @@ TEST_CASE("depthwise convolution equals its definition") {
                   dw, plain(s.n * s.out_h() * s.out_w()));
     }
     check(square(1, 2, 2, 301, 3, 1, 1, 2), random);   // several bands of rows
+    check(square(1, 2, 2, 40, 31, 1, 15, 2), random);  // taps that reach many vectors further
     check(square(3, 40, 40, 7, 5, 1, 2, 40), random);  // small maps of many channels
   });
 }
