@@ -23,16 +23,12 @@ namespace {
 // - kPanelBytes: the panels of A that are used in turn, 224 KB, leave room in a 512 KB second-level
 // cache.
 // - kColumns: packed B is at most 384 × 4096 × 4 bytes = 6 MB, a part of the third-level cache.
-// - kPackTogether: so many panels of B are packed side by side, 256 bytes of each row. Rows whose
-// distance is a power of two share few lines of a cache, and what is not used at once is gone when
-// the next panel comes.
-// When all panels of A are used in turn nobody else needs a packed panel of B, and one is there at
-// a time. If B is stored by rows, the first panel of A reads it where it lies and leaves a copy for
-// the others: two stores beside twelve multiply-adds, hidden behind them.
+// If B is stored by rows, the first panel of A reads it where it lies and leaves a copy for the
+// others: two stores beside twelve multiply-adds, hidden behind them. When all panels of A are used
+// in turn nobody else needs a copied or packed panel of B, and one is there at a time.
 constexpr std::int64_t kDepth = 384 * 4 / sizeof(Real);
 constexpr std::int64_t kPanelBytes = 224 << 10;
 constexpr std::int64_t kColumns = 4096 * 4 / sizeof(Real);
-constexpr std::int64_t kPackTogether = 4;
 
 // A chunk of work takes at least this many multiply-adds, about 10 µs on one core: waking a thread
 // costs 1-5 µs.
@@ -94,7 +90,8 @@ class Blocks {
     blocks_a_ =
         ceil_div(cut_.count, std::clamp<std::int64_t>(kPanelBytes / panel_bytes, 1, cut_.count));
     b_is_ = choose_b();
-    Scratch<Real> packed_b(b_is_ == B::kShared ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
+    shared_ = b_is_ != B::kInPlace && blocks_a_ > 1;
+    Scratch<Real> packed_b(shared_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
     Scratch<std::int32_t> tables(depth_ + 2 * tile_.lanes);
     Scratch<Slot> slots(ceil_div(wide, tile_.lanes));
     packed_a_ = packed_a.data();
@@ -103,13 +100,13 @@ class Blocks {
     b_offsets_ = tables.data();
     lanes_ = b_offsets_ + depth_;
     for (std::int64_t k = 0; k < depth_; ++k) {
-      b_offsets_[k] = static_cast<std::int32_t>(k * (packs_b() ? columns_ : s_.ldb));
+      b_offsets_[k] = static_cast<std::int32_t>(k * s_.ldb);
     }
     for (std::int64_t j0 = 0; j0 < s_.n; j0 += kColumns) {
       const std::int64_t n = std::min(kColumns, s_.n - j0);
       place_slots(n);
       for (std::int64_t k0 = 0; k0 < s_.k; k0 += depth_)
-        block(j0, n, k0, std::min(depth_, s_.k - k0));
+        block({j0, n, k0, std::min(depth_, s_.k - k0)});
     }
   }
 
@@ -117,10 +114,8 @@ class Blocks {
   enum class B {
     kInPlace,  // read where it lies
     kCopied,   // so by the first panel of A, which leaves a copy
-    kPacked,   // panel by panel, as a unit of work comes to it
-    kShared    // packed beforehand, for several units of work
+    kPacked    // packed beforehand
   };
-  bool packs_b() const { return b_is_ == B::kPacked || b_is_ == B::kShared; }
 
   B choose_b() const {
     const bool rows =
@@ -130,8 +125,8 @@ class Blocks {
     const bool small = s_.m <= 4 * tile_.max_rows ||
                        s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) <= (64 << 10);
     if (rows && small) return B::kInPlace;
-    if (blocks_a_ > 1) return B::kShared;
-    return rows ? B::kCopied : B::kPacked;
+    // Who waits for the first block of A to leave its copies should not wait for a single thread.
+    return rows && (blocks_a_ == 1 || s_.n >= 4 * columns_) ? B::kCopied : B::kPacked;
   }
 
   // One slot for each vector of columns. The last may be cut short; packed B is padded with zeros
@@ -144,13 +139,11 @@ class Blocks {
       lanes_[l] = static_cast<std::int32_t>(l * c_column_);
     for (std::int64_t s = 0; s < count; ++s) {
       const std::int64_t j = s * tile_.lanes;
-      const std::int64_t panel = b_is_ == B::kShared ? s / width_ : 0;
-      slots_[s] = {packs_b() ? panel * columns_ * depth_ + s % width_ * tile_.lanes : j,
-                   j * c_column_, c_column_ == 1 ? nullptr : lanes_};
+      slots_[s] = {j, j * c_column_, c_column_ == 1 ? nullptr : lanes_};
     }
     if (rest == 0) return;
     Slot& last = slots_[count - 1];
-    const std::int64_t shift = packs_b() ? 0 : tile_.lanes - rest;
+    const std::int64_t shift = b_is_ == B::kPacked ? 0 : tile_.lanes - rest;
     last.in -= shift;
     for (std::int64_t l = 0; l < tile_.lanes; ++l) {
       const std::int64_t column = l - shift;
@@ -159,107 +152,108 @@ class Blocks {
     last.lanes = cut_lanes;
   }
 
-  void block(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth) {
-    const std::int64_t panels_b = ceil_div(n, columns_);
-    pack(j0, n, k0, depth, panels_b);
+  /// The columns [j0, j0 + n) of C and the terms [k0, k0 + depth) of its sums.
+  struct Part {
+    std::int64_t j0, n, k0, depth;
+  };
 
-    // Units of work: some panels of A (as many as fit the second-level cache) by some panels of B.
-    const std::int64_t panels_a = ceil_div(cut_.count, blocks_a_);
-    const std::int64_t work = columns_ * depth * std::min(s_.m, panels_a * cut_.max_height());
+  void block(const Part& part) {
+    pack(part);
+    if (b_is_ == B::kCopied && shared_) {
+      run_units(part, 0, 1, false);
+      run_units(part, 1, blocks_a_, true);
+    } else {
+      run_units(part, 0, blocks_a_, b_is_ == B::kPacked);
+    }
+  }
+
+  /// Units of work: some panels of A (as many as fit the second-level cache) by some panels of B.
+  void run_units(const Part& part, std::int64_t first_block, std::int64_t last_block, bool copied) {
+    const std::int64_t panels_b = ceil_div(part.n, columns_),
+                       panels_a = ceil_div(cut_.count, blocks_a_),
+                       blocks = last_block - first_block;
+    const std::int64_t work = columns_ * part.depth * std::min(s_.m, panels_a * cut_.max_height());
     const std::int64_t share =
-        std::clamp<std::int64_t>(ceil_div(panels_b * blocks_a_, 16), ceil_div(kChunkWork, work),
+        std::clamp<std::int64_t>(ceil_div(panels_b * blocks, 16), ceil_div(kChunkWork, work),
                                  std::max<std::int64_t>(panels_b, ceil_div(kChunkWork, work)));
     const std::int64_t blocks_b = ceil_div(panels_b, share);
-    parallel_for(blocks_a_ * blocks_b, 1, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(blocks * blocks_b, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t unit = begin; unit < end; ++unit) {
-        const std::int64_t pa = unit / blocks_b * panels_a, pb = unit % blocks_b * share;
+        const std::int64_t pa = (first_block + unit / blocks_b) * panels_a,
+                           pb = unit % blocks_b * share;
         TileJob job;
         job.rows = s_.m;
-        job.depth = depth;
-        job.a = pack_a_ ? packed_a_ : a_ + (s_.transpose_a ? k0 * s_.lda : k0);
+        job.depth = part.depth;
+        job.a = pack_a_ ? packed_a_ : a_ + (s_.transpose_a ? part.k0 * s_.lda : part.k0);
         job.a_stride = pack_a_ || s_.transpose_a ? 0 : s_.lda;
         job.a_step = pack_a_ || !s_.transpose_a ? 0 : s_.lda;
-        job.b = packs_b() ? packed_b_ : b_ + k0 * s_.ldb + j0;
+        job.b = b_ + part.k0 * s_.ldb + part.j0;
         job.offsets = b_offsets_;
         job.slots = slots_ + pb * width_;
-        job.slot_count = std::min(ceil_div(n, tile_.lanes) - pb * width_, share * width_);
-        job.c = c_ + j0 * c_column_;
+        job.slot_count = std::min(ceil_div(part.n, tile_.lanes) - pb * width_, share * width_);
+        job.c = c_ + part.j0 * c_column_;
         job.c_stride = s_.ldc;
-        job.accumulate = s_.accumulate || k0 > 0;
+        job.accumulate = s_.accumulate || part.k0 > 0;
         job.row_bias = s_.row_bias;
-        job.column_bias = s_.column_bias == nullptr ? nullptr : s_.column_bias + j0;
+        job.column_bias = s_.column_bias == nullptr ? nullptr : s_.column_bias + part.j0;
         job.first_panel = pa;
         job.last_panel = std::min(cut_.count, pa + panels_a);
-        Scratch<Real> panel(b_is_ == B::kCopied || b_is_ == B::kPacked ? columns_ * depth_ : 0);
-        if (b_is_ == B::kCopied) job.copy = panel.data();
-        if (b_is_ == B::kPacked) {
-          pack_and_run(job, pb, j0, n, k0, panel.data());
-        } else {
+        job.copied = copied;
+        if (b_is_ == B::kInPlace) {
           run_tiles(job);
+        } else if (shared_) {
+          job.copy = packed_b_ + pb * columns_ * depth_;
+          job.copy_stride = columns_ * depth_;
+          run_tiles(job);
+        } else {
+          Scratch<Real> panel(columns_ * depth_);
+          job.copy = panel.data();
+          b_is_ == B::kCopied ? run_tiles(job) : pack_and_run(job, part, pb);
         }
       }
     });
   }
 
   /// Some panels of B after the others, the first `panel`.
-  void pack_and_run(TileJob job, std::int64_t panel, std::int64_t j0, std::int64_t n,
-                    std::int64_t k0, Real* packed) const {
-    job.b = packed;
+  void pack_and_run(TileJob job, const Part& part, std::int64_t panel) const {
     for (std::int64_t left = job.slot_count; left > 0; left -= width_, ++panel) {
       job.slot_count = std::min(left, width_);
-      pack_columns(panel, panel + 1, j0, n, k0, job.depth, packed);
+      pack_columns(panel, part, job.copy);
       run_tiles(job);
       job.slots += job.slot_count;
     }
   }
 
-  void pack(std::int64_t j0, std::int64_t n, std::int64_t k0, std::int64_t depth,
-            std::int64_t panels_b) {
+  void pack(const Part& part) {
     const std::int64_t a_items = pack_a_ ? cut_.count : 0,
-                       b_items = b_is_ == B::kShared ? panels_b : 0;
+                       b_items = b_is_ == B::kPacked && shared_ ? ceil_div(part.n, columns_) : 0;
     const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, b_items > 0 ? columns_ : 0);
-    const std::int64_t grain =
-        ceil_div(20'000, std::max<std::int64_t>(row * depth, 1));  // numbers in a chunk: ≥ 5 µs
+    const std::int64_t grain =  // numbers in a chunk: ≥ 5 µs
+        ceil_div(20'000, std::max<std::int64_t>(row * part.depth, 1));
     parallel_for(a_items + b_items, grain, [&](std::int64_t begin, std::int64_t end) {
       if (begin < a_items) {
-        const Real* from = a_ + (s_.transpose_a ? k0 * s_.lda : k0);
+        const Real* from = a_ + (s_.transpose_a ? part.k0 * s_.lda : part.k0);
         const std::int32_t tap = 0;
         const PanelSource source{
-            from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? s_.lda : 1, depth, &tap, 1};
+            from, s_.transpose_a ? 1 : s_.lda, s_.transpose_a ? s_.lda : 1, part.depth, &tap, 1};
         pack_panels(source, cut_, begin, std::min(end, a_items), packed_a_);
       }
-      for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items;) {
-        const std::int64_t last = std::min(end - a_items, p + kPackTogether);
-        pack_columns(p, last, j0, n, k0, depth, packed_b_ + p * columns_ * depth_);
-        p = last;
-      }
+      for (std::int64_t p = std::max(begin, a_items) - a_items; p < end - a_items; ++p)
+        pack_columns(p, part, packed_b_ + p * columns_ * depth_);
     });
   }
 
-  /// Panels [first, last) of the n columns of B from j0 on: to[((p − first) · depth_ + k) ·
-  /// columns_ + j] = B(k0 + k, j0 + p · columns_ + j), zero beyond the n columns.
-  void pack_columns(std::int64_t first, std::int64_t last, std::int64_t j0, std::int64_t n,
-                    std::int64_t k0, std::int64_t depth, Real* to) const {
-    const Real* from = b_ + (s_.transpose_b ? j0 * s_.ldb + k0 : k0 * s_.ldb + j0);
-    const std::int64_t step = s_.transpose_b ? s_.ldb : 1;  // from one column to the next
-    const std::int64_t whole = std::min(last, n / columns_) - first, stride = columns_ * depth_;
+  /// One panel: to[k · step + j] = B(k0 + k, j0 + panel · columns_ + j), zero beyond the n columns;
+  /// `step` numbers are as many vectors as needed.
+  void pack_columns(std::int64_t panel, const Part& part, Real* to) const {
+    const std::int64_t first = panel * columns_, count = std::min(columns_, part.n - first),
+                       step = ceil_div(count, tile_.lanes) * tile_.lanes, j = part.j0 + first;
+    if (count < step) std::fill_n(to, part.depth * step, Real(0));
     if (s_.transpose_b) {
-      for (std::int64_t p = 0; p < whole; ++p)
-        transpose(from + (first + p) * columns_ * step, s_.ldb, columns_, depth, to + p * stride,
-                  columns_);
+      transpose(b_ + j * s_.ldb + part.k0, s_.ldb, count, part.depth, to, step);
     } else {
-      copy_panels(from + first * columns_, s_.ldb, depth, columns_, whole, to, stride);
-    }
-    if (first + whole == last) return;
-    // The last panel is cut short.
-    const std::int64_t at = (first + whole) * columns_, rest = n - at;
-    to += whole * stride;
-    std::fill_n(to, depth * columns_, Real(0));
-    if (s_.transpose_b) {
-      transpose(from + at * step, s_.ldb, rest, depth, to, columns_);
-    } else {
-      for (std::int64_t k = 0; k < depth; ++k)
-        std::copy_n(from + at + k * s_.ldb, rest, to + k * columns_);
+      for (std::int64_t k = 0; k < part.depth; ++k)
+        std::copy_n(b_ + (part.k0 + k) * s_.ldb + j, count, to + k * step);
     }
   }
 
@@ -274,6 +268,7 @@ class Blocks {
   const bool pack_a_;
   std::int64_t depth_ = 0, blocks_a_ = 1;
   B b_is_ = B::kInPlace;
+  bool shared_ = false;  // copied or packed B is kept for several units of work
   Real* packed_a_ = nullptr;
   Real* packed_b_ = nullptr;
   Slot* slots_ = nullptr;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
@@ -34,7 +35,8 @@ struct Tile {
   const TileJob* job;
   const Real* a;      // the panel
   const Slot* slots;  // of this tile
-  Real* c;            // row 0 of the panel
+  Real* copy;
+  Real* c;  // row 0 of the panel
   const Real* row_bias;
 };
 
@@ -108,6 +110,15 @@ void RunTile(const Tile& tile) {
     HWY_UNROLL(8)
     for (int j = 0; j < kVectors; ++j) acc[i][j] = hn::Zero(d);
   }
+  // Rows of c are far apart and rarely in the cache. They arrive while the sum is made, if that
+  // takes as long as memory does, some 500 cycles.
+  constexpr std::int64_t kDeep = 100;
+  if (tile.job->depth >= kDeep) {
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kVectors; j += 2)
+        hwy::Prefetch(tile.c + i * tile.job->c_stride + tile.slots[j].out);
+    }
+  }
   const Real* b[kVectors];
   for (int j = 0; j < kVectors; ++j) b[j] = tile.job->b + tile.slots[j].in;
   const std::int32_t* offsets = tile.job->offsets;
@@ -119,7 +130,7 @@ void RunTile(const Tile& tile) {
   for (; run != last_run; ++run) {
     const Real* a = tile.a + run->k0 * step;
     constexpr auto kCopyStep = static_cast<std::int64_t>(kVectors * kLanes);
-    Real* copy = kFrom == From::kSource ? nullptr : tile.job->copy + run->k0 * kCopyStep;
+    Real* copy = kFrom == From::kSource ? nullptr : tile.copy + run->k0 * kCopyStep;
     const std::int64_t end = run->k1;
     HWY_UNROLL(2)  // 2-3 % of a large product
     for (std::int64_t k = run->k0; k < end; ++k) {
@@ -127,7 +138,11 @@ void RunTile(const Tile& tile) {
       const auto load = [&](int j) HWY_ATTR {
         if constexpr (kFrom == From::kCopy) return hn::LoadU(d, copy + j * kLanes);
         const V bj = hn::LoadU(d, b[j] + offset);
-        if constexpr (kFrom == From::kSourceToCopy) hn::StoreU(bj, d, copy + j * kLanes);
+        if constexpr (kFrom == From::kSourceToCopy) {
+          hn::StoreU(bj, d, copy + j * kLanes);
+          // Rows of b are far apart, so nobody else fetches what the next tile copies.
+          if (j == 0) hwy::Prefetch(b[0] + offset + kCopyStep);
+        }
         return bj;
       };
       if constexpr (kVectors <= kRows || kVectors <= 3) {
@@ -160,11 +175,12 @@ void RunTile(const Tile& tile) {
 
 using TileFunction = void (*)(const Tile&);
 
-// Only tall panels copy b, as they are where there are many. So fewer functions are compiled.
+// Only tall panels make a copy, as they are where there are many. So fewer functions are compiled.
 constexpr int kLeastCopied = kMaxRows - 2;
 template <int kRows, int kVectors, bool kPacked, From kFrom>
 constexpr TileFunction Pick() {
-  if constexpr (kVectors <= Vectors(kRows) && (kFrom == From::kSource || kRows >= kLeastCopied)) {
+  if constexpr (kVectors <= Vectors(kRows) &&
+                (kFrom != From::kSourceToCopy || kRows >= kLeastCopied)) {
     return &RunTile<kRows, kVectors, kPacked, kFrom>;
   } else {
     return nullptr;
@@ -187,23 +203,32 @@ constexpr std::array<TileTable, 3> Tables() {
 }
 constexpr auto kPackedTiles = Tables<true>(), kStridedTiles = Tables<false>();
 
+// Part `part` of `parts` of a run of numbers on its way to the second-level cache.
+void FetchPart(const Real* from, std::int64_t count, std::int64_t part, std::int64_t parts) {
+  constexpr std::int64_t kLine = 64 / sizeof(Real);
+  for (std::int64_t at = count * part / parts; at < count * (part + 1) / parts; at += kLine)
+    __builtin_prefetch(from + at, 0, 2);
+}
+
 void RunTiles(const TileJob& job) {
   const PanelCut cut(job.rows, kMaxRows);
   const std::int64_t last = job.last_panel < 0 ? cut.count : job.last_panel;
   const std::int64_t width = Vectors(static_cast<int>(cut.max_height()));
-  const bool copies = job.copy != nullptr && cut.low >= kLeastCopied;
+  const bool copies = job.copied || (job.copy != nullptr && cut.low >= kLeastCopied);
   const auto& tables = job.a_stride == 0 ? kPackedTiles : kStridedTiles;
   const std::int64_t a_row = job.a_stride != 0 ? job.a_stride : job.a_step != 0 ? 1 : job.depth;
   // The b of one tile is small enough for the first-level cache and is used by every panel in turn.
-  for (std::int64_t s = 0; s < job.slot_count; s += width) {
+  Real* copy = job.copy;
+  for (std::int64_t s = 0; s < job.slot_count; s += width, copy += job.copy_stride) {
     const std::int64_t vectors = std::min(width, job.slot_count - s);
     for (std::int64_t p = job.first_panel; p < last; ++p) {
       const std::int64_t i = cut.begin(p);
-      const Tile tile{&job, job.a + i * a_row, job.slots + s, job.c + i * job.c_stride,
-                      job.row_bias == nullptr ? nullptr : job.row_bias + i};
-      const From from = !copies                ? From::kSource
-                        : p == job.first_panel ? From::kSourceToCopy
-                                               : From::kCopy;
+      const Tile tile{
+          &job, job.a + i * a_row,        job.slots + s,
+          copy, job.c + i * job.c_stride, job.row_bias == nullptr ? nullptr : job.row_bias + i};
+      const From from = !copies                               ? From::kSource
+                        : p == job.first_panel && !job.copied ? From::kSourceToCopy
+                                                              : From::kCopy;
       tables[static_cast<std::size_t>(from)][static_cast<std::size_t>(cut.height(p) - 1)]
             [static_cast<std::size_t>(vectors - 1)](tile);
     }
@@ -456,19 +481,6 @@ void PackPanels(const PanelSource& source, const PanelCut& cut, std::int64_t fir
   }
 }
 
-void CopyPanels(const Real* from, std::int64_t from_stride, std::int64_t depth,
-                std::int64_t columns, std::int64_t panels, Real* to, std::int64_t panel_stride) {
-  const D d;
-  for (std::int64_t k = 0; k < depth; ++k, from += from_stride, to += columns) {
-    const Real* in = from;
-    for (std::int64_t p = 0; p < panels; ++p) {
-      Real* out = to + p * panel_stride;
-      for (std::int64_t j = 0; j < columns; j += static_cast<std::int64_t>(kLanes), in += kLanes)
-        hn::StoreU(hn::LoadU(d, in), d, out + j);
-    }
-  }
-}
-
 TileShape Shape() { return {static_cast<std::int64_t>(kLanes), kMaxRows}; }
 std::int64_t ShapeVectors(std::int64_t rows) { return Vectors(static_cast<int>(rows)); }
 
@@ -483,7 +495,6 @@ HWY_EXPORT(RunDots);
 HWY_EXPORT(RunLanes);
 HWY_EXPORT(PackPanels);
 HWY_EXPORT(Transpose);
-HWY_EXPORT(CopyPanels);
 HWY_EXPORT(Shape);
 HWY_EXPORT(ShapeVectors);
 
@@ -497,10 +508,6 @@ void pack_panels(const PanelSource& source, const PanelCut& cut, std::int64_t fi
 void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride) {
   HWY_DYNAMIC_DISPATCH(Transpose)(from, from_stride, rows, columns, to, to_stride);
-}
-void copy_panels(const Real* from, std::int64_t from_stride, std::int64_t depth,
-                 std::int64_t columns, std::int64_t panels, Real* to, std::int64_t panel_stride) {
-  HWY_DYNAMIC_DISPATCH(CopyPanels)(from, from_stride, depth, columns, panels, to, panel_stride);
 }
 TileShape tile_shape() { return HWY_DYNAMIC_DISPATCH(Shape)(); }
 std::int64_t tile_vectors(std::int64_t rows) { return HWY_DYNAMIC_DISPATCH(ShapeVectors)(rows); }

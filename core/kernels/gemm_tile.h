@@ -43,6 +43,8 @@ struct TileJob {
   // Not nullptr: of each tile, the first panel copies the b that it reads to here, vector by
   // vector, and the others read the copy. Room for as many vectors as a tile has, depth times.
   Real* copy = nullptr;
+  std::int64_t copy_stride = 0;  // from the copy of one tile to that of the next
+  bool copied = false;           // the copies are there, and b and offsets are not used
   const Run* runs = nullptr;  // the parts of [0, depth) to sum over, in order; nullptr = all of it
   std::int64_t run_count = 0;
   const Slot* slots = nullptr;
@@ -97,11 +99,6 @@ struct PanelSource {
 /// panel 0 begins.
 void pack_panels(const PanelSource& source, const PanelCut& cut, std::int64_t first,
                  std::int64_t last, Real* packed);
-
-/// to[p · panel_stride + k · columns + j] = from[k · from_stride + p · columns + j] for k < depth,
-/// j < columns, p < panels; columns is a multiple of the number of lanes.
-void copy_panels(const Real* from, std::int64_t from_stride, std::int64_t depth,
-                 std::int64_t columns, std::int64_t panels, Real* to, std::int64_t panel_stride);
 
 /// to[k · to_stride + i] = from[i · from_stride + k] for i < rows, k < columns.
 void transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
