@@ -9,7 +9,8 @@
 
 #include <hwy/foreach_target.h>  // must come before highway.h
 
-#include "core/kernels/simd-inl.h"
+#include "core/kernels/ceil_div.h"
+#include "core/kernels/sums-inl.h"
 #include "core/memory.h"
 #include "core/parallel.h"
 
@@ -17,9 +18,11 @@ HWY_BEFORE_NAMESPACE();
 namespace tapestry::kernels::HWY_NAMESPACE {
 
 // How a reduction goes: Tag are the lanes it works in, kStart the result for nothing, step() takes
-// one more number, and the operator combines partial results.
+// one more number, and the operator combines partial results. kInReals: a few terms at a time may
+// be added in lanes of Real, see Note [Sums in floats], if the result is at least kLeast per term.
 template <class Op>
 struct Plain {
+  static constexpr bool kInReals = false;
   template <class V>
   HWY_INLINE V step(V a, V x) const {
     return static_cast<const Op&>(*this)(a, x);
@@ -27,13 +30,18 @@ struct Plain {
 };
 struct SumOf : Plain<SumOf> {
   using Tag = WideTag;
-  static constexpr double kStart = 0;
+  static constexpr double kStart = 0, kLeast = 0;
+  static constexpr bool kInReals = true;
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {
     return hn::Add(a, b);
   }
 };
+struct ExactSumOf : SumOf {
+  static constexpr bool kInReals = false;
+};
 struct SquaresOf : SumOf {
+  static constexpr double kLeast = 1e-30;  // squares that vanish in a float are below 1e-38
   template <class V>
   HWY_INLINE V step(V a, V x) const {
     return hn::MulAdd(x, x, a);
@@ -68,6 +76,8 @@ template <class T, class D>
 HWY_INLINE hn::Vec<D> LoadAs(D d, const T* from) {
   if constexpr (std::is_same_v<hn::TFromD<D>, T>) {
     return hn::LoadU(d, from);
+  } else if constexpr (hn::MaxLanes(D()) == 1) {
+    return hn::Set(d, static_cast<double>(*from));
   } else {
     return LoadWide(d, from);
   }
@@ -112,99 +122,103 @@ HWY_INLINE Value<Op> ReduceRun(Op op, const T* x, std::int64_t n) {
   return result;
 }
 
-// y[j] = op over i of x[i·stride + j], for j < n: columns side by side in lanes, four vectors of
-// them at a time.
-template <class Op, class T>
-HWY_INLINE void ReduceColumns(Op op, const T* x, std::int64_t count, std::int64_t stride,
+// y[j] = op over i of x[i·stride + j], for j < n: columns side by side in lanes, and a few rows at
+// a time, so that memory is read in order. Lanes of Real for a sum in double are those of Note
+// [Sums in floats].
+template <class Tag, class Op, class T>
+HWY_INLINE void ReduceColumns(Tag lanes, Op op, const T* x, std::int64_t count, std::int64_t stride,
                               Value<Op>* y, std::int64_t n) {
-  const typename Op::Tag d;
-  const std::int64_t lanes = LaneCount(d);
-  std::int64_t j = 0;
-  for (; j + 4 * lanes <= n; j += 4 * lanes) {
-    auto a = hn::Set(d, Op::kStart), b = a, c = a, e = a;
-    const T* row = x + j;
-    for (std::int64_t i = 0; i < count; ++i, row += stride) {
-      a = op.step(a, LoadAs(d, row));
-      b = op.step(b, LoadAs(d, row + lanes));
-      c = op.step(c, LoadAs(d, row + 2 * lanes));
-      e = op.step(e, LoadAs(d, row + 3 * lanes));
-    }
-    hn::StoreU(a, d, y + j);
-    hn::StoreU(b, d, y + j + lanes);
-    hn::StoreU(c, d, y + j + 2 * lanes);
-    hn::StoreU(e, d, y + j + 3 * lanes);
-  }
-  for (; j + lanes <= n; j += lanes) {
-    auto a = hn::Set(d, Op::kStart);
-    for (std::int64_t i = 0; i < count; ++i) a = op.step(a, LoadAs(d, x + i * stride + j));
-    hn::StoreU(a, d, y + j);
-  }
-  for (; j < n; ++j) {
-    Value<Op> a = Op::kStart;
-    for (std::int64_t i = 0; i < count; ++i)
-      a = Step(op, a, static_cast<Value<Op>>(x[i * stride + j]));
-    y[j] = a;
+  std::fill_n(y, n, Op::kStart);
+  for (std::int64_t row = 0; row < count; row += kTerms) {
+    const std::int64_t rows = std::min(kTerms, count - row);
+    const T* from = x + row * stride;
+    const auto column = [&](auto d, std::int64_t j) HWY_ATTR {
+      constexpr bool kWidens = !std::is_same_v<hn::TFromD<Tag>, Value<Op>>;
+      auto a = hn::Zero(d);
+      if constexpr (!kWidens) a = hn::LoadU(d, y + j);
+      for (std::int64_t i = 0; i < rows; ++i) a = op.step(a, LoadAs(d, from + i * stride + j));
+      if constexpr (kWidens) {
+        AddLanes(d, a, y + j);
+      } else {
+        hn::StoreU(a, d, y + j);
+      }
+    };
+    std::int64_t j = 0;
+    for (; j + LaneCount(lanes) <= n; j += LaneCount(lanes)) column(lanes, j);
+    for (; j < n; ++j) column(hn::CappedTag<hn::TFromD<Tag>, 1>(), j);
   }
 }
 
-template <class Op, class T>
-void ReducePiece(Op op, const T* x, std::int64_t count, std::int64_t inner, Value<Op>* y) {
-  if (inner == 1) {
+template <class Tag, class Op, class T>
+void ReduceIn(Tag d, Op op, const T* x, std::int64_t count, std::int64_t stride, std::int64_t n,
+              Value<Op>* y) {
+  if (stride > 1) {
+    ReduceColumns(d, op, x, count, stride, y, n);
+  } else if constexpr (std::is_same_v<hn::TFromD<Tag>, Value<Op>>) {
     *y = ReduceRun(op, x, count);
-    return;
+  } else {
+    const auto add = [op](auto& a, auto&, auto v) HWY_ATTR { a = op.step(a, v); };
+    *y = SumPairs(add, count, count, x).a;
   }
-  // 512 columns: a few rows of them stay in the first-level cache.
-  constexpr std::int64_t kBlock = 512;
-  for (std::int64_t j = 0; j < inner; j += kBlock) {
-    ReduceColumns(op, x + j, count, inner, y + j, std::min(kBlock, inner - j));
+}
+
+// n columns of `count` rows, a stride apart. Sums of Reals in lanes of Real, and once more in
+// double ones where these overflow or vanish.
+template <class Op, class T>
+void ReducePiece(Op op, const T* x, std::int64_t count, std::int64_t stride, std::int64_t n,
+                 Value<Op>* y) {
+  if constexpr (Op::kInReals && std::is_same_v<T, Real>) {
+    ReduceIn(RealTag(), op, x, count, stride, n, y);
+    const double least = Op::kLeast * static_cast<double>(count);
+    const auto is_good = [=](double sum) { return std::abs(sum) >= least && std::isfinite(sum); };
+    if (std::all_of(y, y + n, is_good)) return;
   }
+  ReduceIn(typename Op::Tag(), op, x, count, stride, n, y);
 }
 
 // Note [Pieces]
 // ~~~~~~~~~~~~~
-// A few long reductions are cut along the reduced axis, so that all threads have work; the partial
+// Many columns are cut into blocks whose results stay in the first-level cache. A few long
+// reductions are cut along the reduced axis as well, so that all threads have work; the partial
 // results are combined in order. Where and whether to cut depends on the sizes alone, never on the
 // number of threads.
-constexpr std::int64_t kPiece = 16384;  // elements; about 5 µs
+constexpr std::int64_t kPiece = 32768;  // elements; about 5 µs
+constexpr std::int64_t kBlock = 1024;   // columns
 
 template <class Op, class Again = Op, class T>
 void ReduceView3(Op op, const T* x, Value<Op>* y, const ReduceView& v) {
-  const std::int64_t outputs = v.outer * v.inner;
-  if (outputs == 0) return;
-  const std::int64_t work = v.reduced * v.inner;  // for one outer position
-  std::int64_t pieces = 1;
-  if (v.outer < 8 && work > 2 * kPiece) {
-    pieces = std::clamp<std::int64_t>(work / kPiece, 1, std::min<std::int64_t>(v.reduced, 64));
-  }
-  if (pieces == 1) {
-    const std::int64_t grain = std::max<std::int64_t>(1, kPiece / std::max<std::int64_t>(1, work));
-    parallel_for(v.outer, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t o = begin; o < end; ++o) {
-        ReducePiece(op, x + o * work, v.reduced, v.inner, y + o * v.inner);
-      }
-    });
-    return;
-  }
-  const std::int64_t step = (v.reduced + pieces - 1) / pieces;
-  Scratch<Value<Op>> partial(v.outer * pieces * v.inner);
-  parallel_for(v.outer * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t blocks = ceil_div(v.inner, kBlock), parts = v.outer * blocks;
+  if (parts == 0) return;
+  const std::int64_t width = std::min(v.inner, kBlock), most = std::min(v.reduced, 64 / parts);
+  const std::int64_t cuts =
+      parts < 8 ? std::max<std::int64_t>(1, std::min(v.reduced * width / kPiece, most)) : 1;
+  const std::int64_t step = ceil_div(v.reduced, cuts);
+  Scratch<Value<Op>> partial(cuts == 1 ? 1 : v.outer * cuts * v.inner);
+  Value<Op>* to = cuts == 1 ? y : partial.data();
+  const std::int64_t grain = kPiece / std::max<std::int64_t>(1, step * width);
+  parallel_for(parts * cuts, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t o = task / pieces, first = std::min(v.reduced, task % pieces * step);
-      const std::int64_t count = std::min(step, v.reduced - first);
-      ReducePiece(op, x + o * work + first * v.inner, count, v.inner,
-                  partial.data() + task * v.inner);
+      const std::int64_t piece = task / blocks, column = task % blocks * kBlock;
+      const std::int64_t o = piece / cuts, first = std::min(v.reduced, piece % cuts * step);
+      ReducePiece(op, x + (o * v.reduced + first) * v.inner + column,
+                  std::min(step, v.reduced - first), v.inner, std::min(kBlock, v.inner - column),
+                  to + piece * v.inner + column);
     }
   });
+  if (cuts == 1) return;
   for (std::int64_t o = 0; o < v.outer; ++o) {
-    ReducePiece(Again(), partial.data() + o * pieces * v.inner, pieces, v.inner, y + o * v.inner);
+    ReducePiece(Again(), to + o * cuts * v.inner, cuts, v.inner, v.inner, y + o * v.inner);
   }
 }
 
 void Sum(const Real* x, double* y, const ReduceView& v) { ReduceView3(SumOf(), x, y, v); }
+void ExactSum(const Real* x, double* y, const ReduceView& v) { ReduceView3(ExactSumOf(), x, y, v); }
 void Squares(const Real* x, double* y, const ReduceView& v) {
   ReduceView3<SquaresOf, SumOf>(SquaresOf(), x, y, v);
 }
-void SumWide(const double* x, double* y, const ReduceView& v) { ReduceView3(SumOf(), x, y, v); }
+void SumWide(const double* x, double* y, const ReduceView& v) {
+  ReduceView3(ExactSumOf(), x, y, v);
+}
 void Prod(const Real* x, double* y, const ReduceView& v) { ReduceView3(ProductOf(), x, y, v); }
 void ProdWide(const double* x, double* y, const ReduceView& v) {
   ReduceView3(ProductOf(), x, y, v);
@@ -221,6 +235,10 @@ namespace tapestry::kernels {
 HWY_EXPORT(Sum);
 void sum(const Real* x, double* y, const ReduceView& view) {
   HWY_DYNAMIC_DISPATCH(Sum)(x, y, view);
+}
+HWY_EXPORT(ExactSum);
+void exact_sum(const Real* x, double* y, const ReduceView& view) {
+  HWY_DYNAMIC_DISPATCH(ExactSum)(x, y, view);
 }
 HWY_EXPORT(Squares);
 void sum_of_squares(const Real* x, double* y, const ReduceView& view) {
