@@ -115,45 +115,47 @@ void ForwardSegments(const Real* x, Real* y, const NormView& v, const AffineView
 }
 
 // Calls use(up, more…) as RunGradient wants them.
-template <class Use>
-HWY_INLINE void WithUpstream(const Segment& s, const AffineView& a, const Center& c, Use use) {
-  WithBend(a.slope, [&](auto bend) HWY_ATTR {
-    if (!IsRow(a) || a.gamma == nullptr) {
-      const Line line(c, GammaAt(a, s.affine), BetaAt(a, s.affine));
-      use([=](auto d, auto u, auto v) HWY_ATTR { return bend(d, line(d, v), u); });
-    } else if constexpr (std::is_same_v<decltype(bend), Straight>) {
-      use([](auto, auto u, auto, auto w) HWY_ATTR { return hn::Mul(u, w); }, a.gamma + s.affine);
-    } else {
-      use([bend, c = c](auto d, auto u, auto v, auto w, auto t)
-              HWY_ATTR { return hn::Mul(bend(d, hn::MulAdd(Normalized(d, v, c), w, t), u), w); },
-          a.gamma + s.affine, a.beta + s.affine);
-    }
-  });
+template <class Bending, class Use>
+HWY_INLINE void WithUpstream(Bending bend, const Segment& s, const AffineView& a, const Center& c,
+                             Use use) {
+  if (!IsRow(a) || a.gamma == nullptr) {
+    const Line line(c, GammaAt(a, s.affine), BetaAt(a, s.affine));
+    use([=](auto d, auto u, auto v) HWY_ATTR { return bend(d, line(d, v), u); });
+  } else if constexpr (std::is_same_v<Bending, Straight>) {
+    use([](auto, auto u, auto, auto w) HWY_ATTR { return hn::Mul(u, w); }, a.gamma + s.affine);
+  } else {
+    use([bend, c = c](auto d, auto u, auto v, auto w, auto t)
+            HWY_ATTR { return hn::Mul(bend(d, hn::MulAdd(Normalized(d, v, c), w, t), u), w); },
+        a.gamma + s.affine, a.beta + s.affine);
+  }
 }
 
 // Σ h and Σ h·x̂ of a segment.
-HWY_INLINE Pair SumSegment(const Real* g, const Real* x, const Segment& s, const AffineView& a,
-                           const Center& c, std::int64_t ahead) {
+template <class Bending>
+HWY_INLINE Pair SumSegment(Bending bend, const Real* g, const Real* x, const Segment& s,
+                           const AffineView& a, const Center& c, std::int64_t ahead) {
   if (!c.is_safe) {
     const bool has_row = IsRow(a) && a.gamma != nullptr;
     return RunGradientWide(g + s.at, x + s.at, has_row ? a.gamma + s.affine : nullptr, s.n, c);
   }
   Pair sum{0, 0};
-  WithUpstream(s, a, c, [&](auto up, auto... more) HWY_ATTR {
+  WithUpstream(bend, s, a, c, [&](auto up, auto... more) HWY_ATTR {
     sum = RunGradient(up, c, s.n, ahead, g + s.at, x + s.at, more...);
   });
   return sum;
 }
 
-void GradientSegment(const Real* g, const Real* x, Real* dx, const Segment& s, const AffineView& a,
-                     const Center& c, const Means& means, Course course) {
+template <class Bending>
+HWY_INLINE void GradientSegment(Bending bend, const Real* g, const Real* x, Real* dx,
+                                const Segment& s, const AffineView& a, const Center& c,
+                                const Means& means, Course course) {
   const Real* from = x + s.at;
   const Real* up = g + s.at;
   Real* to = dx + s.at;
   const double gamma = IsRow(a) ? 1 : double(GammaAt(a, s.affine));
   if (c.is_safe) {
     const Gradient gradient(c, means, gamma);
-    WithUpstream(s, a, c, [&](auto bent, auto... more) HWY_ATTR {
+    WithUpstream(bend, s, a, c, [&](auto bent, auto... more) HWY_ATTR {
       MapRun([=](auto d, auto u, auto v, auto... w)
                  HWY_ATTR { return gradient(d, bent(d, u, v, w...), v); },
              to, s.n, course, up, from, more...);
@@ -299,7 +301,8 @@ void RowParameterGradients(const Real* g, const Real* x, const NormView& v, cons
   if (cuts > 1) AddParts(parts.data(), cuts, width, dgamma, dbeta);
 }
 
-void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
+template <class Bending>
+void BackwardSegments(Bending bend, const Real* g, const Real* x, Real* dx, const NormView& v,
                       const AffineView& a, const NormMoments& m, NormKind kind, Real* dgamma,
                       Real* dbeta) {
   const Segments parts = segments(v, a);
@@ -312,7 +315,7 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
   // Of each segment Σ g and Σ g·x̂; with a row of γ, of γ·g.
   Scratch<Pair> sums(parts.count);
   const auto sum_segment = [&](std::int64_t i, const Segment& s) {
-    sums[i] = SumSegment(g, x, s, a, CenterOf(m, s.set), ahead);
+    sums[i] = SumSegment(bend, g, x, s, a, CenterOf(m, s.set), ahead);
   };
   // Adds a segment's share to those of its set: of γ·g and γ·g·x̂.
   const auto add_to_set = [&](Pair& total, std::int64_t i, const Segment& s) {
@@ -352,8 +355,8 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
         }
         if (dx != nullptr) {
           each([&](std::int64_t, const Segment& s) {
-            GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set - first]),
-                            CourseOf(v, ahead));
+            GradientSegment(bend, g, x, dx, s, a, CenterOf(m, s.set),
+                            means_of(totals[s.set - first]), CourseOf(v, ahead));
           });
         }
         if (in_passing)
@@ -374,7 +377,7 @@ void BackwardSegments(const Real* g, const Real* x, Real* dx, const NormView& v,
                   [&](std::int64_t i, const Segment& s) { add_to_set(totals[s.set], i, s); });
       }
       all_segments([&](std::int64_t, const Segment& s) {
-        GradientSegment(g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set]),
+        GradientSegment(bend, g, x, dx, s, a, CenterOf(m, s.set), means_of(totals[s.set]),
                         CourseOf(v, ahead));
       });
     }
@@ -453,7 +456,8 @@ void Backward(const Real* g, const Real* x, Real* dx, const NormView& view, cons
     return;
   }
   if (by_columns(v)) return norm_backward_columns(g, x, dx, v, a, m, kind, dgamma, dbeta);
-  BackwardSegments(g, x, dx, v, a, m, kind, dgamma, dbeta);
+  WithBend(a.slope,
+           [&](auto bend) { BackwardSegments(bend, g, x, dx, v, a, m, kind, dgamma, dbeta); });
 }
 
 // Both passes go over all segments: this is for gradient penalties, whose maps fit a cache.
