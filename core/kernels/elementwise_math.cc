@@ -142,7 +142,7 @@ void Gelu(const Real* x, Real* y, std::int64_t n) {
         const auto tail = TailOf(d, v);
         // Beyond ±14.9 all is as there; the product of Inf and 0 would be none.
         const auto near = hn::Min(hn::Max(v, Number(d, -14.9)), Number(d, 14.9));
-        const auto off = hn::Mul(hn::Mul(hn::Mul(near, tail.root), tail.scaled), tail.root);
+        const auto off = hn::Mul(hn::Mul(hn::Mul(near, tail.first), tail.scaled), tail.second);
         return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), off, hn::Sub(v, off));
 #endif
       },
