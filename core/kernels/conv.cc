@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <string_view>
 
 #include "core/kernels/conv_batch.h"
@@ -22,19 +23,22 @@ std::atomic<bool> exact = [] {
 
 bool is_depthwise(const Stencil& st) { return st.in_channels == 1 && st.out_channels == 1; }
 
-/// Whether im2col is expected to be faster than all that work on the stencil.
-bool matrix_pays(const ConvShape& shape, const Stencil& stencil) {
-  if (is_depthwise(stencil)) return false;
-  const double matrix = matrix_cost(shape);
-  return matrix < direct_cost(stencil) && (exact || matrix < winograd_cost(stencil));
-}
-
-void run(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
-         Real* result) {
-  if (is_depthwise(stencil)) return run_depthwise(stencil, source, weight, bias, result);
-  if (!exact && winograd_cost(stencil) < direct_cost(stencil))
-    return run_winograd(stencil, source, weight, bias, result);
-  (batch_pays(stencil) ? run_batch : run_stencil)(stencil, source, weight, bias, result);
+/// Runs what is expected to be fastest, or returns false if that is im2col.
+bool run(const ConvShape& shape, const Stencil& stencil, const Real* source, const Real* weight,
+         const Real* bias, Real* result) {
+  if (is_depthwise(stencil)) {
+    run_depthwise(stencil, source, weight, bias, result);
+    return true;
+  }
+  const double direct = direct_cost(stencil),
+               winograd = exact ? std::numeric_limits<double>::infinity() : winograd_cost(stencil);
+  if (matrix_cost(shape) < std::min(direct, winograd)) return false;
+  if (winograd < direct) {
+    run_winograd(stencil, source, weight, bias, result);
+  } else {
+    (batch_pays(stencil) ? run_batch : run_stencil)(stencil, source, weight, bias, result);
+  }
+  return true;
 }
 
 }  // namespace
@@ -45,17 +49,15 @@ void set_exact_convolution(bool value) { exact = value; }
 void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
                   Real* y) {
   if (shape.y_size() == 0) return;
-  const Stencil stencil = forward_stencil(shape);
-  if (matrix_pays(shape, stencil)) return run_matrix_forward(shape, x, weight, bias, y);
-  run(stencil, x, weight, bias, y);
+  if (!run(shape, forward_stencil(shape), x, weight, bias, y))
+    run_matrix_forward(shape, x, weight, bias, y);
 }
 
 void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, const Real* bias,
                      Real* dx) {
   if (shape.x_size() == 0) return;
-  const Stencil stencil = input_grad_stencil(shape);
-  if (matrix_pays(shape, stencil)) return run_matrix_input_grad(shape, g, weight, bias, dx);
-  run(stencil, g, weight, bias, dx);
+  if (!run(shape, input_grad_stencil(shape), g, weight, bias, dx))
+    run_matrix_input_grad(shape, g, weight, bias, dx);
 }
 
 void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {

@@ -116,14 +116,18 @@ Stencil input_grad_stencil(const ConvShape& s) {
   return st;
 }
 
-std::vector<Filter> filters(const Stencil& st, std::size_t first_pass, std::size_t last_pass,
-                            std::int64_t r) {
-  std::vector<Filter> result;
+namespace {
+
+/// Calls visit(pass, tap, row of the tap's window, column) for each tap, window by window of r × r
+/// in one plane after the other.
+template <class Visit>
+void each_tap_in_windows(const Stencil& st, std::size_t first_pass, std::size_t last_pass,
+                         std::int64_t r, Visit visit) {
   for (std::size_t plane = 0; plane < st.planes.size(); ++plane) {
-    const auto each_tap = [&](auto visit) {
+    const auto each_tap = [&](auto with) {
       for (std::size_t p = first_pass; p < last_pass; ++p) {
         for (const Tap& tap : st.passes[p].taps) {
-          if (tap.plane == static_cast<std::int64_t>(plane)) visit(p - first_pass, tap);
+          if (tap.plane == static_cast<std::int64_t>(plane)) with(p - first_pass, tap);
         }
       }
     };
@@ -132,21 +136,47 @@ std::vector<Filter> filters(const Stencil& st, std::size_t first_pass, std::size
       dy = std::min(dy, tap.dy);
       dx = std::min(dx, tap.dx);
     });
-    const auto first = static_cast<std::ptrdiff_t>(result.size());
     each_tap([&](std::size_t p, const Tap& tap) {
-      const std::int64_t i = (tap.dy - dy) % r, j = (tap.dx - dx) % r;
-      auto filter = std::find_if(result.begin() + first, result.end(), [&](const Filter& f) {
-        return f.dy == tap.dy - i && f.dx == tap.dx - j;
-      });
-      if (filter == result.end()) {
-        const std::vector<std::int64_t> none(static_cast<std::size_t>(r * r), -1);
-        filter = result.insert(
-            filter, {tap.plane, tap.dy - i, tap.dx - j, std::vector(last_pass - first_pass, none)});
-      }
-      filter->weight[p][static_cast<std::size_t>(i * r + j)] = tap.weight;
+      visit(p, tap, tap.dy - (tap.dy - dy) % r, tap.dx - (tap.dx - dx) % r);
     });
   }
+}
+
+}  // namespace
+
+std::vector<Filter> filters(const Stencil& st, std::size_t first_pass, std::size_t last_pass,
+                            std::int64_t r) {
+  std::vector<Filter> result;
+  each_tap_in_windows(
+      st, first_pass, last_pass, r,
+      [&](std::size_t p, const Tap& tap, std::int64_t dy, std::int64_t dx) {
+        auto filter = std::find_if(result.begin(), result.end(), [&](const Filter& f) {
+          return f.plane == tap.plane && f.dy == dy && f.dx == dx;
+        });
+        if (filter == result.end()) {
+          const std::vector<std::int64_t> none(static_cast<std::size_t>(r * r), -1);
+          filter =
+              result.insert(filter, {tap.plane, dy, dx, std::vector(last_pass - first_pass, none)});
+        }
+        filter->weight[p][static_cast<std::size_t>((tap.dy - dy) * r + tap.dx - dx)] = tap.weight;
+      });
   return result;
+}
+
+std::int64_t filter_count(const Stencil& st, std::size_t first_pass, std::size_t last_pass,
+                          std::int64_t r) {
+  struct Place {
+    std::int64_t plane, dy, dx;
+    bool operator==(const Place&) const = default;
+  };
+  std::vector<Place> seen;
+  each_tap_in_windows(st, first_pass, last_pass, r,
+                      [&](std::size_t, const Tap& tap, std::int64_t dy, std::int64_t dx) {
+                        const Place place{tap.plane, dy, dx};
+                        if (std::find(seen.begin(), seen.end(), place) == seen.end())
+                          seen.push_back(place);
+                      });
+  return static_cast<std::int64_t>(seen.size());
 }
 
 std::int64_t weight_begin(const Stencil& st, std::size_t pass) {

@@ -85,6 +85,10 @@ struct Filter {
 std::vector<Filter> filters(const Stencil& stencil, std::size_t first_pass, std::size_t last_pass,
                             std::int64_t r);
 
+/// How many these are.
+std::int64_t filter_count(const Stencil& stencil, std::size_t first_pass, std::size_t last_pass,
+                          std::int64_t r);
+
 /// Packs weights for run_tiles(): for each group, pass and block of `block` channels the panels of
 /// its weights, k being (channel, tap) or, with taps_first, (tap, channel).
 void pack_weights(const Stencil& stencil, const PanelCut& cut, std::int64_t block, bool taps_first,

@@ -3,6 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/conv_transform.cc"
 #include <algorithm>
+#include <array>
 
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
@@ -18,141 +19,168 @@ constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(D()));
 HWY_INLINE V Times(Real factor, V x) { return hn::Mul(hn::Set(D(), factor), x); }
 HWY_INLINE V Plus(V x, Real factor, V y) { return hn::MulAdd(hn::Set(D(), factor), y, x); }
 
-// Each scheme: the maps along one axis, of vectors x[0], x[1], … in place of single numbers.
+// The maps along one axis, of vectors x[0], x[1], … in place of single numbers, follow from the
+// points alone. Points are 0, some others, ∞, in this order; each set is one with fewer points and
+// one more, or two.
 
-// Points 0, ±a, ±b, ∞.
-struct F4x3 {
-  static constexpr int kM = 4, kR = 3, kN = 6;
-  static constexpr Real a = Real(0.625), b = Real(1.5), a2 = a * a, b2 = b * b, a3 = a2 * a,
-                        b3 = b2 * b;
-  static constexpr Real n0 = 1 / (a2 * b2), na = 1 / (2 * a2 * (a2 - b2)),
-                        nb = 1 / (2 * b2 * (b2 - a2));
+template <std::size_t kCount, class... More>
+constexpr auto Append(const std::array<Real, kCount>& points, More... more) {
+  std::array<Real, kCount + sizeof...(more)> all{};
+  std::copy(points.begin(), points.end(), all.begin());
+  std::size_t at = kCount;
+  ((all[at++] = more), ...);
+  return all;
+}
 
+struct Zero {
+  static constexpr std::array<Real, 1> kFinite = {0};
+  static constexpr int kN = 2;
+  /// Π(t − q) over all finite points q, with x[i] for tⁱ: the row of Bᵀ of ∞.
+  static HWY_INLINE V Top(const V* x) { return x[1]; }
+  /// t = Bᵀ x
   static HWY_INLINE void Input(const V* x, V* t) {
-    const V even_a = Plus(x[4], -b2, x[2]), odd_a = Times(a, Plus(x[3], -b2, x[1]));
-    const V even_b = Plus(x[4], -a2, x[2]), odd_b = Times(b, Plus(x[3], -a2, x[1]));
-    t[0] = Plus(Plus(x[4], -(a2 + b2), x[2]), a2 * b2, x[0]);
-    t[1] = hn::Add(even_a, odd_a);
-    t[2] = hn::Sub(even_a, odd_a);
-    t[3] = hn::Add(even_b, odd_b);
-    t[4] = hn::Sub(even_b, odd_b);
-    t[5] = Plus(Plus(x[5], -(a2 + b2), x[3]), a2 * b2, x[1]);
-  }
-  static HWY_INLINE void Output(const V* p, V* y) {
-    const V even_a = hn::Add(p[1], p[2]), odd_a = hn::Sub(p[1], p[2]);
-    const V even_b = hn::Add(p[3], p[4]), odd_b = hn::Sub(p[3], p[4]);
-    y[0] = hn::Add(p[0], hn::Add(even_a, even_b));
-    y[1] = Plus(Times(a, odd_a), b, odd_b);
-    y[2] = Plus(Times(a2, even_a), b2, even_b);
-    y[3] = Plus(Plus(p[5], a3, odd_a), b3, odd_b);
-  }
-  static HWY_INLINE void Gradient(const V* g, V* t) {
-    const V even_a = Plus(g[0], a2, g[2]), odd_a = Plus(Times(a, g[1]), a3, g[3]);
-    const V even_b = Plus(g[0], b2, g[2]), odd_b = Plus(Times(b, g[1]), b3, g[3]);
-    t[0] = g[0];
-    t[1] = hn::Add(even_a, odd_a);
-    t[2] = hn::Sub(even_a, odd_a);
-    t[3] = hn::Add(even_b, odd_b);
-    t[4] = hn::Sub(even_b, odd_b);
-    t[5] = g[3];
-  }
-  static HWY_INLINE void Weight(const V* w, V* u) {
-    const V even_a = Times(na, Plus(w[0], a2, w[2])), odd_a = Times(na * a, w[1]);
-    const V even_b = Times(nb, Plus(w[0], b2, w[2])), odd_b = Times(nb * b, w[1]);
-    u[0] = Times(n0, w[0]);
-    u[1] = hn::Add(even_a, odd_a);
-    u[2] = hn::Sub(even_a, odd_a);
-    u[3] = hn::Add(even_b, odd_b);
-    u[4] = hn::Sub(even_b, odd_b);
-    u[5] = w[2];
-  }
-  static HWY_INLINE void WeightGradient(const V* p, V* w) {
-    const V even_a = Times(na, hn::Add(p[1], p[2])), odd_a = Times(na, hn::Sub(p[1], p[2]));
-    const V even_b = Times(nb, hn::Add(p[3], p[4])), odd_b = Times(nb, hn::Sub(p[3], p[4]));
-    w[0] = Plus(hn::Add(even_a, even_b), n0, p[0]);
-    w[1] = Plus(Times(a, odd_a), b, odd_b);
-    w[2] = Plus(Plus(p[5], a2, even_a), b2, even_b);
+    t[0] = x[0];
+    t[1] = x[1];
   }
 };
 
-// Points 0, ±1, ∞.
-struct F2x3 {
-  static constexpr int kM = 2, kR = 3, kN = 4;
+/// And a = kNumerator / kDenominator: the rows of Bᵀ of all other points have one more factor t −
+/// a.
+template <class Rest, int kNumerator, int kDenominator>
+struct And {
+  static constexpr Real a = Real(kNumerator) / kDenominator;
+  static constexpr auto kFinite = Append(Rest::kFinite, a);
+  static constexpr int kN = Rest::kN + 1;
 
+  static HWY_INLINE V Top(const V* x) { return Plus(Rest::Top(x + 1), -a, Rest::Top(x)); }
   static HWY_INLINE void Input(const V* x, V* t) {
-    t[0] = hn::Sub(x[0], x[2]);
-    t[1] = hn::Add(x[2], x[1]);
-    t[2] = hn::Sub(x[2], x[1]);
-    t[3] = hn::Sub(x[3], x[1]);
-  }
-  static HWY_INLINE void Output(const V* p, V* y) {
-    y[0] = hn::Add(p[0], hn::Add(p[1], p[2]));
-    y[1] = hn::Add(p[3], hn::Sub(p[1], p[2]));
-  }
-  static HWY_INLINE void Gradient(const V* g, V* t) {
-    t[0] = g[0];
-    t[1] = hn::Add(g[0], g[1]);
-    t[2] = hn::Sub(g[0], g[1]);
-    t[3] = g[1];
-  }
-  static HWY_INLINE void Weight(const V* w, V* u) {
-    const V even = Times(Real(0.5), hn::Add(w[0], w[2])), odd = Times(Real(0.5), w[1]);
-    u[0] = w[0];
-    u[1] = hn::Add(even, odd);
-    u[2] = hn::Sub(even, odd);
-    u[3] = w[2];
-  }
-  static HWY_INLINE void WeightGradient(const V* p, V* w) {
-    const V even = Times(Real(0.5), hn::Add(p[1], p[2]));
-    w[0] = hn::Add(p[0], even);
-    w[1] = Times(Real(0.5), hn::Sub(p[1], p[2]));
-    w[2] = hn::Add(p[3], even);
+    V d[Rest::kN];
+    HWY_UNROLL(8)
+    for (int i = 0; i < Rest::kN; ++i) d[i] = Plus(x[i + 1], -a, x[i]);
+    Rest::Input(d, t);
+    t[kN - 1] = t[kN - 2];
+    t[kN - 2] = Rest::Top(x);
   }
 };
 
-// Points 0, ±1, b, ∞.
-struct F4x2 {
-  static constexpr int kM = 4, kR = 2, kN = 5;
-  static constexpr Real b = Real(0.5), b2 = b * b, b3 = b2 * b;
-  static constexpr Real n0 = 1 / b, n1 = 1 / (2 * (1 - b)), m1 = -1 / (2 * (1 + b)),
-                        nb = 1 / (b * (b2 - 1));
+/// And ±a.
+template <class Rest, int kNumerator, int kDenominator>
+struct AndBoth {
+  static constexpr Real a = Real(kNumerator) / kDenominator;
+  static constexpr auto kFinite = Append(Rest::kFinite, a, -a);
+  static constexpr int kN = Rest::kN + 2;
 
+  static HWY_INLINE V Top(const V* x) { return Plus(Rest::Top(x + 2), -a * a, Rest::Top(x)); }
   static HWY_INLINE void Input(const V* x, V* t) {
-    const V odd = hn::Sub(x[3], x[1]);
-    t[0] = Plus(odd, b, hn::Sub(x[0], x[2]));
-    t[1] = Plus(hn::Add(x[3], x[2]), -b, hn::Add(x[1], x[2]));
-    t[2] = Plus(hn::Sub(x[3], x[2]), b, hn::Sub(x[1], x[2]));
-    t[3] = odd;
-    t[4] = Plus(hn::Sub(x[4], x[2]), -b, odd);
-  }
-  static HWY_INLINE void Output(const V* p, V* y) {
-    const V even = hn::Add(p[1], p[2]), odd = hn::Sub(p[1], p[2]);
-    y[0] = hn::Add(hn::Add(p[0], even), p[3]);
-    y[1] = Plus(odd, b, p[3]);
-    y[2] = Plus(even, b2, p[3]);
-    y[3] = Plus(hn::Add(odd, p[4]), b3, p[3]);
-  }
-  static HWY_INLINE void Gradient(const V* g, V* t) {
-    const V even = hn::Add(g[0], g[2]), odd = hn::Add(g[1], g[3]);
-    t[0] = g[0];
-    t[1] = hn::Add(even, odd);
-    t[2] = hn::Sub(even, odd);
-    t[3] = Plus(Plus(Plus(g[0], b, g[1]), b2, g[2]), b3, g[3]);
-    t[4] = g[3];
-  }
-  static HWY_INLINE void Weight(const V* w, V* u) {
-    u[0] = Times(n0, w[0]);
-    u[1] = Times(n1, hn::Add(w[0], w[1]));
-    u[2] = Times(m1, hn::Sub(w[0], w[1]));
-    u[3] = Times(nb, Plus(w[0], b, w[1]));
-    u[4] = w[1];
-  }
-  static HWY_INLINE void WeightGradient(const V* p, V* w) {
-    const V one = Times(n1, p[1]), minus = Times(m1, p[2]), two = Times(nb, p[3]);
-    w[0] = Plus(hn::Add(hn::Add(one, minus), two), n0, p[0]);
-    w[1] = Plus(hn::Add(hn::Sub(one, minus), p[4]), b, two);
+    V d[Rest::kN];
+    HWY_UNROLL(8)
+    for (int i = 0; i < Rest::kN; ++i) d[i] = Plus(x[i + 2], -a * a, x[i]);
+    Rest::Input(d, t);
+    const V even = Rest::Top(x + 1), odd = Rest::Top(x);
+    t[kN - 1] = t[kN - 3];
+    t[kN - 3] = Plus(even, a, odd);
+    t[kN - 2] = Plus(even, -a, odd);
   }
 };
+
+/// F(m, r) with these points.
+template <class Points, int m, int r>
+struct Filter1D {
+  static constexpr int kM = m, kR = r, kN = m + r - 1, kLast = kN - 2;  // the last finite point
+  static_assert(Points::kN == kN);
+
+  static constexpr Real At(int i) { return Points::kFinite[static_cast<std::size_t>(i)]; }
+  static constexpr bool Paired(int i) { return i < kLast && At(i + 1) == -At(i); }
+  struct Tables {
+    std::array<std::array<Real, kN>, kN> power{};  // of each finite point
+    std::array<Real, kN> scale{};                  // 1 / Π(q[i] − q[j]) over j ≠ i
+  };
+  static constexpr Tables kTables = [] {
+    Tables tables;
+    for (int i = 0; i <= kLast; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      tables.power[at][0] = 1;
+      for (std::size_t j = 1; j < kN; ++j) tables.power[at][j] = tables.power[at][j - 1] * At(i);
+      Real product = 1;
+      for (int j = 0; j <= kLast; ++j) product *= j == i ? 1 : At(i) - At(j);
+      tables.scale[at] = 1 / product;
+    }
+    return tables;
+  }();
+  static HWY_INLINE Real Power(int i, int j) {
+    return kTables.power[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)];
+  }
+  static HWY_INLINE V Scaled(int i, V x) {
+    return Times(kTables.scale[static_cast<std::size_t>(i)], x);
+  }
+
+  /// t[i] = Σ q[i]ʲ x[j], for ∞ the last x.
+  template <int kCount, int i = 0>
+  static HWY_INLINE void Evaluate(const V* x, V* t) {
+    if constexpr (i == 0) {
+      t[0] = x[0];
+      t[kN - 1] = x[kCount - 1];
+      Evaluate<kCount, 1>(x, t);
+    } else if constexpr (i <= kLast) {
+      constexpr int kSteps = Paired(i) ? 2 : 1;
+      // Of a pair, even and odd powers apart.
+      V even = x[0], odd = Times(At(i), x[1]);
+      HWY_UNROLL(8)
+      for (int j = 2; j < kCount; ++j) {
+        V& sum = j % 2 == 0 ? even : odd;
+        sum = Plus(sum, Power(i, j), x[j]);
+      }
+      t[i] = hn::Add(even, odd);
+      if constexpr (kSteps == 2) t[i + 1] = hn::Sub(even, odd);
+      Evaluate<kCount, i + kSteps>(x, t);
+    }
+  }
+
+  /// y[j] = Σ q[i]ʲ p[i], ∞ as the last one.
+  template <int kCount, int i = 0>
+  static HWY_INLINE void Collect(const V* p, V* y) {
+    if constexpr (i == 0) {
+      y[0] = p[0];
+      y[kCount - 1] = p[kN - 1];
+      HWY_UNROLL(8)
+      for (int j = 1; j < kCount - 1; ++j) y[j] = hn::Zero(D());
+      Collect<kCount, 1>(p, y);
+    } else if constexpr (i <= kLast) {
+      constexpr int kSteps = Paired(i) ? 2 : 1;
+      V even = p[i], odd = p[i];
+      if constexpr (kSteps == 2) {
+        even = hn::Add(p[i], p[i + 1]);
+        odd = hn::Sub(p[i], p[i + 1]);
+      }
+      HWY_UNROLL(8)
+      for (int j = 0; j < kCount; ++j) y[j] = Plus(y[j], Power(i, j), j % 2 == 0 ? even : odd);
+      Collect<kCount, i + kSteps>(p, y);
+    }
+  }
+
+  static HWY_INLINE void Input(const V* x, V* t) { Points::Input(x, t); }
+  static HWY_INLINE void Output(const V* p, V* y) { Collect<m>(p, y); }
+  static HWY_INLINE void Gradient(const V* g, V* t) { Evaluate<m>(g, t); }
+  static HWY_INLINE void Weight(const V* w, V* u) {
+    Evaluate<r>(w, u);
+    HWY_UNROLL(8)
+    for (int i = 0; i <= kLast; ++i) u[i] = Scaled(i, u[i]);
+  }
+  static HWY_INLINE void WeightGradient(const V* p, V* w) {
+    V scaled[kN];
+    HWY_UNROLL(8)
+    for (int i = 0; i <= kLast; ++i) scaled[i] = Scaled(i, p[i]);
+    scaled[kN - 1] = p[kN - 1];
+    Collect<r>(scaled, w);
+  }
+};
+
+using Points3 = And<Zero, 1, 1>;
+using Points4 = AndBoth<Zero, 1, 1>;
+using Points5 = And<Points4, 1, 2>;
+using Points6 = AndBoth<AndBoth<Zero, 5, 8>, 3, 2>;
+using Points7 = And<AndBoth<AndBoth<Zero, 9, 16>, 19, 16>, 11, 4>;
+using Points8 = AndBoth<AndBoth<AndBoth<Zero, 1, 2>, 1, 1>, 2, 1>;
 
 // The map of one axis, applied along both: `kIn` × `kIn` vectors to `kOut` × `kOut`. Columns first,
 // through the stack, because all of them at once are more than there are registers.
@@ -477,14 +505,20 @@ void DealPlanes(const Deal& job, const Real* image, Real* line, Real* planes) {
   }
 }
 
-#define TAPESTRY_BY_SCHEME(function, ...) \
-  switch (scheme) {                       \
-    case Scheme::k4x3:                    \
-      return function<F4x3>(__VA_ARGS__); \
-    case Scheme::k2x3:                    \
-      return function<F2x3>(__VA_ARGS__); \
-    case Scheme::k4x2:                    \
-      return function<F4x2>(__VA_ARGS__); \
+#define TAPESTRY_BY_SCHEME(function, ...)                    \
+  switch (scheme) {                                          \
+    case Scheme::k2x2:                                       \
+      return function<Filter1D<Points3, 2, 2>>(__VA_ARGS__); \
+    case Scheme::k4x2:                                       \
+      return function<Filter1D<Points5, 4, 2>>(__VA_ARGS__); \
+    case Scheme::k2x3:                                       \
+      return function<Filter1D<Points4, 2, 3>>(__VA_ARGS__); \
+    case Scheme::k4x3:                                       \
+      return function<Filter1D<Points6, 4, 3>>(__VA_ARGS__); \
+    case Scheme::k4x4:                                       \
+      return function<Filter1D<Points7, 4, 4>>(__VA_ARGS__); \
+    case Scheme::k4x5:                                       \
+      return function<Filter1D<Points8, 4, 5>>(__VA_ARGS__); \
   }
 
 void Input(Scheme scheme, const Real* from, const std::int32_t* offsets, const TileVector* tiles,
@@ -534,12 +568,18 @@ HWY_EXPORT(DealPlanes);
 
 SchemeSize scheme_size(Scheme scheme) {
   switch (scheme) {
-    case Scheme::k4x3:
-      return {4, 3, 6};
-    case Scheme::k2x3:
-      return {2, 3, 4};
+    case Scheme::k2x2:
+      return {2, 2, 3};
     case Scheme::k4x2:
       return {4, 2, 5};
+    case Scheme::k2x3:
+      return {2, 3, 4};
+    case Scheme::k4x3:
+      return {4, 3, 6};
+    case Scheme::k4x4:
+      return {4, 4, 7};
+    case Scheme::k4x5:
+      return {4, 5, 8};
   }
   return {};
 }

@@ -3,6 +3,7 @@
 #ifndef TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_
 #define TAPESTRY_CORE_KERNELS_CONV_TRANSFORM_H_
 
+#include <array>
 #include <cstdint>
 
 #include "core/real.h"
@@ -20,29 +21,39 @@ namespace tapestry::kernels {
 // and summed over channels the ⊙ becomes n² independent matrix products. Products per output pixel,
 // against r²:
 //
-//     F(4, 3)  36 / 16 = 2.25 against 9   F(2, 3)  16 / 4 = 4 against 9   F(4, 2)  25 / 16 = 1.56
-//     against 4
+//     F(2, 2)   9 / 4 = 2.25 against 4      F(4, 2)  25 / 16 = 1.56 against 4
+//     F(2, 3)  16 / 4 = 4    against 9      F(4, 3)  36 / 16 = 2.25 against 9
+//     F(4, 4)  49 / 16 = 3.06 against 16    F(4, 5)  64 / 16 = 4    against 25
+//
+// Tiles of 4 × 4 pixels need the fewest products, those of 2 × 2 the fewest transformed weights:
+// they serve many channels with few pixels.
 //
 // The gradient of w is the transposed map, w' = Gᵀ [ Σ (A g Aᵀ) ⊙ (Bᵀ x B) ] G, with the same
 // number of products.
 //
+// With points q the rows of Bᵀ are the coefficients of Π(t − p) over the other points p, those of A
+// the powers of q, those of G too, over Π(q − p).
+//
 // Errors. Sums of products cancel in Aᵀ, so what is rounded is larger than the result by about the
-// row sums of |Aᵀ|, |G| and |Bᵀ|. Small points keep these small: 0, ±5/8, ±3/2, ∞ for six, 0, ±1,
-// 1/2, ∞ for five. For random numbers, C channels and any target,
+// row sums of |Aᵀ|, |G| and |Bᵀ|. Small points, and each with its negative, keep these small. For
+// random numbers, C channels and any target,
 //
 //     |error| ≤ 64 · 2⁻²⁴ · √C · kH · kW · max|x| · max|w|
 //
-// (largest seen: 45); its root mean square is 2 to 10 times that of plain sums, whose bound
-// 2·√K·2⁻²⁴·Σ|a·b| it also meets from about 16 channels up. Numbers that do not cancel, such as
-// those with a large mean, have errors that add up: C in place of √C.
+// (largest seen: 55, for F(4, 2); 40 for F(4, 4), 31 for F(4, 5), 13 for F(4, 3), 6 for the
+// others); its root mean square is 2 to 10 times that of plain sums, whose bound 2·√K·2⁻²⁴·Σ|a·b|
+// it also meets from about 16 channels up. For the weights' gradient the number of tiles takes the
+// place of C and m · m that of kH · kW, with 128 in place of 64 (largest seen: 89 for F(4, 5), 52
+// for F(4, 4), 17 for the others). Numbers that do not cancel, such as those with a large mean,
+// have errors that add up: C in place of √C.
 //
-// Other kernels are cut into windows of r × r taps, the last ones filled up with zeros: 5 × 5 into
-// four of 3 × 3, 9 products per pixel against 25. So is what a stride leaves: 3 × 3 with stride 2
-// sees its four planes with 2 × 2, 2 × 1, 1 × 2 and 1 tap, 6.25 products against 9.
-//
-// With points 0, ±a, ±b, ∞ the rows of Bᵀ are the coefficients of Π(t − q) over the other points q,
-// those of G the powers of a point over Π(p − q), those of A its powers.
-enum class Scheme { k4x3, k2x3, k4x2 };
+// Other kernels are cut into windows of r × r taps, the last ones filled up with zeros, which count
+// as taps above: 7 × 7 into four of 4 × 4, 12.25 products per pixel against 49. So is what a stride
+// leaves: 3 × 3 with stride 2 sees its four planes with 2 × 2, 2 × 1, 1 × 2 and 1 tap, 6.25
+// products against 9.
+enum class Scheme { k2x2, k4x2, k2x3, k4x3, k4x4, k4x5 };
+inline constexpr std::array kSchemes = {Scheme::k2x2, Scheme::k4x2, Scheme::k2x3,
+                                        Scheme::k4x3, Scheme::k4x4, Scheme::k4x5};
 
 struct SchemeSize {
   std::int64_t m, r, n;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "core/kernels/ceil_div.h"
@@ -25,30 +26,36 @@ constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
 /// Vectors of tiles: along the rows of tiles of one image, or one image in each lane.
 enum class Lanes { kTiles, kImages };
 
-/// Passes [first_pass, last_pass) of a stencil, which share the transformed input.
+/// The results that share a transformed input: output channels [first_channel, last_channel) of
+/// passes [first_pass, last_pass).
+struct Part {
+  std::size_t first_pass, last_pass;
+  std::int64_t first_channel, last_channel;
+};
+
+/// One part of a stencil's results.
 class Winograd {
  public:
-  Winograd(const Stencil& st, std::size_t first_pass, std::size_t last_pass, Scheme scheme,
-           Lanes lanes_are)
+  Winograd(const Stencil& st, const Part& part, Scheme scheme, Lanes lanes_are)
       : st_(st),
-        first_pass_(first_pass),
+        part_(part),
         scheme_(scheme),
         size_(scheme_size(scheme)),
         lanes_are_(lanes_are),
         tile_(tile_shape()),
-        passes_(static_cast<std::int64_t>(last_pass - first_pass)),
-        outputs_(passes_ * st.out_channels),
+        passes_(static_cast<std::int64_t>(part.last_pass - part.first_pass)),
+        channels_(part.last_channel - part.first_channel),
+        outputs_(passes_ * channels_),
         cut_(outputs_, tile_.max_rows),
         vectors_(tile_vectors(std::max<std::int64_t>(cut_.max_height(), 1))),
         columns_(vectors_ * tile_.lanes),
         products_(size_.n * size_.n),
         blocks_(lanes_are == Lanes::kTiles ? st.images : ceil_div(st.images, tile_.lanes)),
-        filters_(filters(st, first_pass, last_pass, size_.r)),
-        depth_(st.in_channels * static_cast<std::int64_t>(filters_.size())),
+        depth_(st.in_channels * filter_count(st, part.first_pass, part.last_pass, size_.r)),
         // Room for whole vectors of the last filter's channels.
         row_(depth_ - st.in_channels + ceil_div(st.in_channels, tile_.lanes) * tile_.lanes),
         weight_stride_(spread(outputs_ * row_)) {
-    for (std::size_t p = first_pass; p < last_pass; ++p) {
+    for (std::size_t p = part.first_pass; p < part.last_pass; ++p) {
       tile_rows_ = std::max(tile_rows_, ceil_div(st.passes[p].rows, size_.m));
       tile_columns_ = std::max(tile_columns_, ceil_div(st.passes[p].columns, size_.m));
     }
@@ -63,8 +70,7 @@ class Winograd {
     const auto depth = static_cast<double>(depth_), rows = static_cast<double>(outputs_);
     const bool steps = st_.in_step_w > 1 || st_.out_step_w > 1;
     const double transform = steps ? kStepTransformCost : kTransformCost;
-    const double bytes = depth * rows * static_cast<double>(products_ * sizeof(Real));
-    const double weight = bytes > kWeightBytes                  ? kFarWeightCost
+    const double weight = weight_bytes() > kWeightBytes         ? kFarWeightCost
                           : st_.weight_row > st_.weight_channel ? kRowWeightCost
                                                                 : kColumnWeightCost;
     return static_cast<double>(st_.groups * products_) *
@@ -72,15 +78,23 @@ class Winograd {
             depth * rows * weight);
   }
 
-  void run(const Real* source, const Real* weight, const Real* bias, Real* result) const {
+  /// Parts of how many channels have transformed weights that stay in the third-level cache.
+  std::int64_t near_channels() const {
+    return static_cast<std::int64_t>(static_cast<double>(channels_) *
+                                     std::min(1.0, kWeightBytes / weight_bytes()));
+  }
+
+  void run(const Real* source, const Real* weight, const Real* bias, Real* result) {
+    filters_ = filters(st_, part_.first_pass, part_.last_pass, size_.r);
     const std::int64_t weights = products_ * weight_stride_;
     Scratch<Real> transformed(st_.groups * weights);
     transform_weights(weight, transformed.data());
     for (std::int64_t group = 0; group < st_.groups; ++group) {
+      const std::int64_t channel = group * st_.out_channels + part_.first_channel;
       run_group(Operands{source + group * st_.in_channels * st_.in_h * st_.in_w,
                          transformed.data() + group * weights,
-                         bias == nullptr ? nullptr : bias + group * st_.out_channels,
-                         result + group * st_.out_channels * st_.out_h * st_.out_w});
+                         bias == nullptr ? nullptr : bias + channel,
+                         result + channel * st_.out_h * st_.out_w});
     }
   }
 
@@ -95,11 +109,14 @@ class Winograd {
 
   struct Operands {
     const Real* source;  // of the group in image 0
-    const Real* weight;  // transformed, of the pass and group
-    const Real* bias;
+    const Real* weight;  // transformed, of the part and group
+    const Real* bias;    // of the part's first channel, as is the result
     Real* result;
   };
 
+  double weight_bytes() const {
+    return static_cast<double>(depth_ * outputs_ * products_) * sizeof(Real);
+  }
   std::int64_t row_slots() const { return tile_rows_ * ceil_div(tile_columns_, tile_.lanes); }
   std::int64_t flat_slots() const {
     return ceil_div((tile_rows_ - 1) * pitch_ + tile_columns_, tile_.lanes);
@@ -130,7 +147,7 @@ class Winograd {
     const std::int64_t kernel = std::min(st_.weight_row, st_.weight_channel);
     const std::int64_t channels = ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
     parallel_for(
-        st_.groups * st_.out_channels, ceil_div(20'000, passes_ * depth_ * products_),
+        st_.groups * channels_, ceil_div(20'000, passes_ * depth_ * products_),
         [&](std::int64_t begin, std::int64_t end) {
           // Of one output channel, channels last; then zeros, where a filter has no tap.
           Scratch<Real> taps((kernel + 1) * channels);
@@ -139,12 +156,13 @@ class Winograd {
           std::vector<TileVector> vectors;
           for (std::int64_t c = 0; c < channels; c += tile_.lanes) vectors.push_back({c, c});
           for (std::int64_t item = begin; item < end; ++item) {
-            const std::int64_t o = item % st_.out_channels, group = item / st_.out_channels;
-            transpose(weight + group * st_.group_weights() + o * st_.weight_row, st_.weight_channel,
-                      st_.in_channels, kernel, taps.data(), channels);
+            const std::int64_t o = item % channels_, group = item / channels_;
+            transpose(
+                weight + group * st_.group_weights() + (part_.first_channel + o) * st_.weight_row,
+                st_.weight_channel, st_.in_channels, kernel, taps.data(), channels);
             for (std::int64_t p = 0; p < passes_; ++p) {
-              Real* to = transformed + group * products_ * weight_stride_ +
-                         (p * st_.out_channels + o) * row_;
+              Real* to =
+                  transformed + group * products_ * weight_stride_ + (p * channels_ + o) * row_;
               // What a filter's last vector writes beyond its channels, the next one overwrites.
               for (const Filter& filter : filters_) {
                 const auto& weights = filter.weight[static_cast<std::size_t>(p)];
@@ -245,7 +263,7 @@ class Winograd {
       parallel_for(w_.products_,
                    ceil_div(kChunkWork * w_.products_, columns * w_.depth_ * w_.outputs_),
                    [&](std::int64_t xi0, std::int64_t xi1) { multiply(xi0, xi1); });
-      parallel_for(st_.out_channels, ceil_div(40'000, columns * w_.passes_),
+      parallel_for(w_.channels_, ceil_div(40'000, columns * w_.passes_),
                    [&](std::int64_t o0, std::int64_t o1) {
                      for (const Segment& segment : segments_) store(segment, o0, o1);
                    });
@@ -389,11 +407,11 @@ class Winograd {
     /// be written by different threads.
     void store(const Segment& segment, std::int64_t o0, std::int64_t o1) {
       for (std::int64_t p = 0; p < w_.passes_; ++p) {
-        const Pass& pass = st_.passes[w_.first_pass_ + static_cast<std::size_t>(p)];
+        const Pass& pass = st_.passes[w_.part_.first_pass + static_cast<std::size_t>(p)];
         if (w_.lanes_are_ == Lanes::kTiles) {
-          store_tiles(segment, pass, p * st_.out_channels, o0, o1);
+          store_tiles(segment, pass, p * w_.channels_, o0, o1);
         } else {
-          store_images(segment, pass, p * st_.out_channels, o0, o1);
+          store_images(segment, pass, p * w_.channels_, o0, o1);
         }
       }
     }
@@ -512,15 +530,15 @@ class Winograd {
   };
 
   const Stencil& st_;
-  const std::size_t first_pass_;
+  const Part part_;
   const Scheme scheme_;
   const SchemeSize size_;
   const Lanes lanes_are_;
   const TileShape tile_;
-  const std::int64_t passes_, outputs_;  // outputs: (pass, output channel)
+  const std::int64_t passes_, channels_, outputs_;  // outputs: (pass, output channel)
   const PanelCut cut_;
   const std::int64_t vectors_, columns_, products_, blocks_;
-  const std::vector<Filter> filters_;
+  std::vector<Filter> filters_;  // only to run
   const std::int64_t depth_, row_, weight_stride_;
   std::int64_t tile_rows_ = 0, tile_columns_ = 0, pitch_ = 0;
 };
@@ -528,28 +546,44 @@ class Winograd {
 struct Choice {
   Scheme scheme;
   Lanes lanes;
-  bool together;  // all passes share the transformed input; else each has its own
+  bool together;          // all passes share the transformed input; else each has its own
+  std::int64_t channels;  // that share it
   double cost;
 };
 
-/// Calls visit(first pass, last pass) for the passes that are run at once.
+/// Calls visit() for each part.
 template <class Visit>
-void each_part(const Stencil& st, bool together, Visit visit) {
-  const std::size_t step = together ? st.passes.size() : 1;
-  for (std::size_t p = 0; p < st.passes.size(); p += step) visit(p, p + step);
+void each_part(const Stencil& st, const Choice& choice, Visit visit) {
+  const std::size_t step = choice.together ? st.passes.size() : 1;
+  const std::int64_t parts = ceil_div(st.out_channels, choice.channels);
+  for (std::size_t p = 0; p < st.passes.size(); p += step) {
+    for (std::int64_t i = 0; i < parts; ++i) {
+      visit(Winograd(st,
+                     {p, p + step, st.out_channels * i / parts, st.out_channels * (i + 1) / parts},
+                     choice.scheme, choice.lanes));
+    }
+  }
 }
 
-Choice choose(const Stencil& st) {
-  Choice best{Scheme::k4x3, Lanes::kTiles, true, std::numeric_limits<double>::infinity()};
-  for (const Scheme scheme : {Scheme::k4x3, Scheme::k2x3, Scheme::k4x2}) {
+/// The cheapest way of some schemes.
+Choice choose(const Stencil& st, std::span<const Scheme> schemes) {
+  Choice best;
+  best.cost = std::numeric_limits<double>::infinity();
+  for (const Scheme scheme : schemes) {
     for (const Lanes lanes : {Lanes::kTiles, Lanes::kImages}) {
       for (const bool together : {true, false}) {
         if (!together && st.passes.size() == 1) continue;
-        double cost = 0;
-        each_part(st, together, [&](std::size_t first, std::size_t last) {
-          cost += Winograd(st, first, last, scheme, lanes).cost();
-        });
-        if (cost < best.cost) best = {scheme, lanes, together, cost};
+        // All channels at once, then as many as have weights that stay near.
+        for (std::int64_t channels = st.out_channels, next = 0; channels > 0; channels = next) {
+          Choice choice{scheme, lanes, together, channels, 0};
+          next = channels;
+          each_part(st, choice, [&](const Winograd& part) {
+            choice.cost += part.cost();
+            next = std::min(next, part.near_channels());
+          });
+          if (choice.cost < best.cost) best = choice;
+          if (next == channels || channels < st.out_channels) break;
+        }
       }
     }
   }
@@ -564,15 +598,13 @@ double winograd_cost(const Stencil& st) {
   if (st.images == 0 || std::min(st.in_channels, st.out_channels) < kFewChannels ||
       st.all_taps() <= static_cast<std::int64_t>(st.passes.size()))
     return std::numeric_limits<double>::infinity();
-  return choose(st).cost;
+  return choose(st, kSchemes).cost;
 }
 
 void run_winograd(const Stencil& st, const Real* source, const Real* weight, const Real* bias,
-                  Real* result) {
-  const Choice choice = choose(st);
-  each_part(st, choice.together, [&](std::size_t first, std::size_t last) {
-    Winograd(st, first, last, choice.scheme, choice.lanes).run(source, weight, bias, result);
-  });
+                  Real* result, std::span<const Scheme> schemes) {
+  each_part(st, choose(st, schemes),
+            [&](Winograd part) { part.run(source, weight, bias, result); });
 }
 
 }  // namespace tapestry::kernels

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "core/kernels/ceil_div.h"
@@ -53,18 +54,6 @@ class WinogradWeight {
     high_ = (size_.n - 1) * s.stride_h + 1 + y1 - y0_;
   }
 
-  /// Expected time in cycles.
-  double cost() const {
-    const auto lanes = static_cast<double>(tile_.lanes), products = static_cast<double>(products_);
-    const auto tiles = static_cast<double>(s_.n * tile_rows_ * tile_columns_);
-    const auto in = static_cast<double>(inputs_) * static_cast<double>(filters_.size());
-    const auto out = static_cast<double>(st_.out_channels);
-    return static_cast<double>(st_.groups) * products / lanes *
-           (tiles *
-                (in * out * kProductCost + (in + static_cast<double>(outputs_)) * kTransformCost) +
-            in * out * kSumCost);
-  }
-
   void run(const Real* g, const Real* x, Real* dw) const {
     // Whole rows of tiles.
     const std::int64_t rows = s_.n * tile_rows_;
@@ -116,10 +105,6 @@ class WinogradWeight {
   }
 
  private:
-  // Cycles: per multiply-add of a vector; for transforming a vector, per product; for a vector of
-  // sums. Measured.
-  static constexpr double kProductCost = 0.6, kTransformCost = 12, kSumCost = 10;
-
   // Source row and column of the first pixel of the first tile.
   std::int64_t origin_y(const Filter& f) const {
     return f.dy * st_.in_step_h + st_.planes[static_cast<std::size_t>(f.plane)].row0;
@@ -322,26 +307,48 @@ class WinogradWeight {
   std::int64_t y0_ = 0, x0_ = 0, wide_ = 0, high_ = 0;  // the pixels of x under a row of tiles
 };
 
+// Cycles: per multiply-add of a vector; for transforming a vector, per product; for a vector of
+// sums. Measured.
+constexpr double kProductCost = 0.6, kTransformCost = 12, kSumCost = 10;
+
+/// Expected time in cycles.
+double cost(const ConvShape& s, const Stencil& st, Scheme scheme) {
+  const SchemeSize size = scheme_size(scheme);
+  const std::int64_t lanes = tile_shape().lanes;
+  const auto vectors = [&](std::int64_t channels) {
+    return static_cast<double>(ceil_div(channels, lanes));
+  };
+  const auto tiles =
+      static_cast<double>(s.n * ceil_div(st.out_h, size.m) * ceil_div(st.out_w, size.m));
+  const double in = vectors(st.in_channels) * static_cast<double>(filter_count(st, 0, 1, size.r));
+  const auto out = static_cast<double>(st.out_channels);
+  return static_cast<double>(st.groups * size.n * size.n) *
+         (tiles * (in * out * kProductCost + (in + vectors(st.out_channels)) * kTransformCost) +
+          in * out * kSumCost);
+}
+
 struct Choice {
   Scheme scheme;
   double cost;
 };
 
-Choice choose(const ConvShape& s) {
-  Choice best{Scheme::k4x3, std::numeric_limits<double>::infinity()};
-  for (const Scheme scheme : {Scheme::k4x3, Scheme::k2x3, Scheme::k4x2}) {
-    const double cost = WinogradWeight(s, scheme).cost();
-    if (cost < best.cost) best = {scheme, cost};
+Choice choose(const ConvShape& s, std::span<const Scheme> schemes) {
+  const Stencil st = forward_stencil(s);
+  Choice best{schemes.front(), std::numeric_limits<double>::infinity()};
+  for (const Scheme scheme : schemes) {
+    const Choice choice{scheme, cost(s, st, scheme)};
+    if (choice.cost < best.cost) best = choice;
   }
   return best;
 }
 
 }  // namespace
 
-double winograd_weight_cost(const ConvShape& shape) { return choose(shape).cost; }
+double winograd_weight_cost(const ConvShape& shape) { return choose(shape, kSchemes).cost; }
 
-void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw) {
-  WinogradWeight(shape, choose(shape).scheme).run(g, x, dw);
+void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw,
+                         std::span<const Scheme> schemes) {
+  WinogradWeight(shape, choose(shape, schemes).scheme).run(g, x, dw);
 }
 
 }  // namespace tapestry::kernels

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -78,11 +79,22 @@ double plain(std::int64_t k) {
   return kEpsilon * (2 * std::sqrt(terms) * (terms / 4 + 1) + 4);
 }
 
-/// The bound of Note [Winograd], for numbers in [-1, 1].
+/// The bounds of Note [Winograd], for numbers in [-1, 1].
 double winograd(std::int64_t channels, std::int64_t taps) {
   return std::max(
       64 * kEpsilon * std::sqrt(static_cast<double>(channels)) * static_cast<double>(taps),
       plain(channels * taps));
+}
+std::int64_t window_taps(const kernels::Stencil& st, kernels::Scheme scheme) {
+  const std::int64_t r = kernels::scheme_size(scheme).r;
+  return kernels::filter_count(st, 0, st.passes.size(), r) * r * r;
+}
+struct Tiles {
+  std::int64_t count, pixels;  // pixels of each
+};
+Tiles tiles(const ConvShape& s, kernels::Scheme scheme) {
+  const std::int64_t m = kernels::scheme_size(scheme).m;
+  return {s.n * ((s.out_h() + m - 1) / m) * ((s.out_w() + m - 1) / m), m * m};
 }
 
 void check_close(const std::vector<Real>& y, const std::vector<Real>& expected, double bound) {
@@ -208,35 +220,26 @@ TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
   on_every_target([] {
     Numbers random;
     for (int turn = 0; turn < 60;) {
-      // 3 × 3 stride 1, 4 × 4 stride 2, 6 × 6 stride 2 and 2 × 2 stride 1: what Winograd's schemes
-      // can do.
-      const std::int64_t kernel =
-          std::vector<std::int64_t>{3, 4, 3, 6, 3, 2}[static_cast<std::size_t>(turn % 6)];
-      ConvShape s = square(random.pick(1, 20), random.pick(1, 24), random.pick(1, 24), 1, kernel,
-                           kernel == 4 || kernel == 6 ? 2 : 1, random.pick(0, 2),
-                           random.pick(1, 6) == 1 ? 2 : 1);
+      ConvShape s =
+          square(random.pick(1, 20), random.pick(1, 24), random.pick(1, 24), 1, random.pick(2, 7),
+                 random.pick(1, 2), random.pick(0, 2), random.pick(1, 6) == 1 ? 2 : 1);
       s.channels *= s.groups;
       s.out_channels *= s.groups;
       s.height = random.pick(1, 26);
       s.width = random.pick(1, 40);
-      if (s.out_h() < 1 || s.out_w() < 1 || s.y_size() * s.channels * kernel * kernel > 5'000'000)
-        continue;
+      const std::int64_t taps = s.kernel_h * s.kernel_w;
+      if (s.out_h() < 1 || s.out_w() < 1 || s.y_size() * s.channels * taps > 3'000'000) continue;
       ++turn;
       CAPTURE(text(s));
       const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
                  g = random.vector(s.y_size());
       const auto bias = random.vector(std::max(s.channels, s.out_channels));
-      const std::int64_t taps = kernel * kernel;
-      std::vector<Real> y(g.size()), dx(x.size());
+      std::vector<Real> y(g.size()), dx(x.size()), dw(w.size());
       kernels::reference::conv_forward(s, x.data(), w.data(), bias.data(), y.data());
       kernels::reference::conv_input_grad(s, g.data(), w.data(), bias.data(), dx.data());
+      kernels::reference::conv_weight_grad(s, g.data(), x.data(), dw.data());
       const auto forward = kernels::forward_stencil(s), backward = kernels::input_grad_stencil(s);
-      for (const auto algorithm :
-           {kernels::run_stencil, kernels::run_batch, kernels::run_winograd}) {
-        const auto bound = [&](std::int64_t channels) {
-          return algorithm == kernels::run_winograd ? winograd(channels, taps)
-                                                    : plain(channels * taps);
-        };
+      const auto check_both = [&](auto algorithm, auto bound) {
         check_close(run(s.y_size(),
                         [&](Real* to) { algorithm(forward, x.data(), w.data(), bias.data(), to); }),
                     y, bound(s.channels / s.groups));
@@ -244,9 +247,38 @@ TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
             run(s.x_size(),
                 [&](Real* to) { algorithm(backward, g.data(), w.data(), bias.data(), to); }),
             dx, bound(s.out_channels / s.groups));
+      };
+      for (const auto algorithm : {kernels::run_stencil, kernels::run_batch})
+        check_both(algorithm, [&](std::int64_t channels) { return plain(channels * taps); });
+      for (const kernels::Scheme& scheme : kernels::kSchemes) {
+        CAPTURE(static_cast<int>(scheme));
+        const std::span only(&scheme, 1);
+        const std::int64_t most =
+            std::max(window_taps(forward, scheme), window_taps(backward, scheme));
+        check_both([&](const auto&... operands) { kernels::run_winograd(operands..., only); },
+                   [&](std::int64_t channels) { return winograd(channels, most); });
+        check_close(
+            run(s.w_size(),
+                [&](Real* to) { kernels::run_winograd_weight(s, g.data(), x.data(), to, only); }),
+            dw, 2 * winograd(tiles(s, scheme).count, tiles(s, scheme).pixels));
       }
     }
   });
+}
+
+TEST_CASE("Winograd equals the definition where not all transformed weights stay in a cache") {
+  Numbers random;
+  const ConvShape s = square(2, 256, 300, 5, 4, 1, 1);
+  const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
+             bias = random.vector(s.out_channels);
+  std::vector<Real> y(static_cast<std::size_t>(s.y_size()));
+  kernels::reference::conv_forward(s, x.data(), w.data(), bias.data(), y.data());
+  check_close(run(s.y_size(),
+                  [&](Real* to) {
+                    kernels::run_winograd(kernels::forward_stencil(s), x.data(), w.data(),
+                                          bias.data(), to);
+                  }),
+              y, winograd(s.channels, 16));
 }
 
 TEST_CASE("convolution by im2col equals its definition, not only where it is chosen") {
@@ -352,32 +384,40 @@ TEST_CASE("no algorithm exceeds its error bound on numbers that are hard to sum"
       kernels::reference::conv_input_grad(s, g.data(), w.data(), nullptr, dx.data());
       kernels::reference::conv_weight_grad(s, g.data(), x.data(), dw.data());
       const double taps = static_cast<double>(s.kernel_h * s.kernel_w);
-      // Products are at most 1.04, and of the same size: the bounds for random numbers with C in
-      // place of √C for Winograd, whose errors then add up, and 1 in place of 1/4.
-      const auto bound = [&](bool fewer, double channels, double terms) {
-        return kEpsilon * (fewer ? 64 * channels * taps
-                                 : 2 * std::sqrt(channels * terms) * (channels * terms * 1.04 + 1));
+      // Products are at most 1.04, and of the same size: the bounds for random numbers with 1 in
+      // place of 1/4, and C in place of √C for Winograd, whose errors then add up.
+      const auto bound = [&](double terms) {
+        return kEpsilon * 2 * std::sqrt(terms) * (terms * 1.04 + 1);
       };
       const auto forward = kernels::forward_stencil(s), backward = kernels::input_grad_stencil(s);
-      for (const auto algorithm :
-           {kernels::run_stencil, kernels::run_batch, kernels::run_winograd}) {
-        const bool fewer = algorithm == kernels::run_winograd;
+      const auto check_both = [&](auto algorithm, auto limit) {
         std::vector<Real> to(y.size());
         algorithm(forward, x.data(), w.data(), nullptr, to.data());
-        check_close(to, y, bound(fewer, static_cast<double>(s.channels), taps));
+        check_close(to, y, limit(static_cast<double>(s.channels)));
         to.resize(dx.size());
         algorithm(backward, g.data(), w.data(), nullptr, to.data());
-        check_close(to, dx, bound(fewer, static_cast<double>(s.out_channels), taps));
-      }
+        check_close(to, dx, limit(static_cast<double>(s.out_channels)));
+      };
+      const auto plainly = [&](double channels) { return bound(channels * taps); };
+      check_both(kernels::run_stencil, plainly);
+      check_both(kernels::run_batch, plainly);
       const auto pixels = static_cast<double>(s.n * s.out_h() * s.out_w());
-      for (const auto algorithm :
-           {kernels::run_weight_grad, kernels::run_weight_pixels, kernels::run_winograd_weight}) {
-        std::vector<Real> to(dw.size());
+      std::vector<Real> to(dw.size());
+      for (const auto algorithm : {kernels::run_weight_grad, kernels::run_weight_pixels}) {
         algorithm(s, g.data(), x.data(), to.data());
-        // Winograd's sums run over tiles: pixels take the place of channels and taps.
-        check_close(to, dw,
-                    algorithm == kernels::run_winograd_weight ? 64 * kEpsilon * pixels
-                                                              : bound(false, pixels, 1));
+        check_close(to, dw, bound(pixels));
+      }
+      for (const kernels::Scheme& scheme : kernels::kSchemes) {
+        CAPTURE(static_cast<int>(scheme));
+        const std::span only(&scheme, 1);
+        const auto most = static_cast<double>(
+            std::max(window_taps(forward, scheme), window_taps(backward, scheme)));
+        check_both([&](const auto&... operands) { kernels::run_winograd(operands..., only); },
+                   [&](double channels) { return 64 * kEpsilon * channels * most; });
+        kernels::run_winograd_weight(s, g.data(), x.data(), to.data(), only);
+        check_close(
+            to, dw,
+            128 * kEpsilon * static_cast<double>(tiles(s, scheme).count * tiles(s, scheme).pixels));
       }
     }
   }
