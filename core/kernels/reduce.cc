@@ -30,17 +30,14 @@ struct Plain {
 };
 struct SumOf : Plain<SumOf> {
   using Tag = WideTag;
-  static constexpr double kStart = 0, kLeast = 0;
-  static constexpr bool kInReals = true;
+  static constexpr double kStart = 0;
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {
     return hn::Add(a, b);
   }
 };
-struct ExactSumOf : SumOf {
-  static constexpr bool kInReals = false;
-};
 struct SquaresOf : SumOf {
+  static constexpr bool kInReals = true;   // squares do not cancel
   static constexpr double kLeast = 1e-30;  // squares that vanish in a float are below 1e-38
   template <class V>
   HWY_INLINE V step(V a, V x) const {
@@ -212,13 +209,10 @@ void ReduceView3(Op op, const T* x, Value<Op>* y, const ReduceView& v) {
 }
 
 void Sum(const Real* x, double* y, const ReduceView& v) { ReduceView3(SumOf(), x, y, v); }
-void ExactSum(const Real* x, double* y, const ReduceView& v) { ReduceView3(ExactSumOf(), x, y, v); }
 void Squares(const Real* x, double* y, const ReduceView& v) {
   ReduceView3<SquaresOf, SumOf>(SquaresOf(), x, y, v);
 }
-void SumWide(const double* x, double* y, const ReduceView& v) {
-  ReduceView3(ExactSumOf(), x, y, v);
-}
+void SumWide(const double* x, double* y, const ReduceView& v) { ReduceView3(SumOf(), x, y, v); }
 void Prod(const Real* x, double* y, const ReduceView& v) { ReduceView3(ProductOf(), x, y, v); }
 void ProdWide(const double* x, double* y, const ReduceView& v) {
   ReduceView3(ProductOf(), x, y, v);
@@ -235,10 +229,6 @@ namespace tapestry::kernels {
 HWY_EXPORT(Sum);
 void sum(const Real* x, double* y, const ReduceView& view) {
   HWY_DYNAMIC_DISPATCH(Sum)(x, y, view);
-}
-HWY_EXPORT(ExactSum);
-void exact_sum(const Real* x, double* y, const ReduceView& view) {
-  HWY_DYNAMIC_DISPATCH(ExactSum)(x, y, view);
 }
 HWY_EXPORT(Squares);
 void sum_of_squares(const Real* x, double* y, const ReduceView& view) {

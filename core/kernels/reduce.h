@@ -16,13 +16,12 @@ struct ReduceView {
   std::int64_t outer, reduced, inner;
 };
 
-/// Σ x and Σ x², wrong by at most 2⁻²⁰ of the sum of magnitudes in the float build, for any number of
-/// terms of any size: a few terms at a time are added in floats, all else in double precision.
+/// Σ x in double precision, since terms may cancel; sum_wide continues a reduction over several
+/// groups of axes.
 void sum(const Real* x, double* y, const ReduceView& view);
+/// Σ x², wrong by at most 2⁻²⁰ of it in the float build, for any number of terms of any size: a few
+/// terms at a time are added in floats, all else in double precision.
 void sum_of_squares(const Real* x, double* y, const ReduceView& view);
-/// Σ x, all of it in double precision: for a mean that is subtracted from what is near it.
-/// sum_wide continues a reduction over several groups of axes.
-void exact_sum(const Real* x, double* y, const ReduceView& view);
 void sum_wide(const double* x, double* y, const ReduceView& view);
 /// Π x in double precision.
 void prod(const Real* x, double* y, const ReduceView& view);

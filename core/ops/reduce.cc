@@ -140,7 +140,7 @@ Tensor center(const Tensor& x, const Axes& axes) {
   // double precision.
   Tensor high = Tensor::empty(p.kept), low = Tensor::empty(p.kept);
   if (p.count > 0) {
-    reduce_groups<double>(x, p, kernels::exact_sum, kernels::sum_wide, [&](const double* sums) {
+    reduce_groups<double>(x, p, kernels::sum, kernels::sum_wide, [&](const double* sums) {
       Real *h = high.mutable_data().data(), *l = low.mutable_data().data();
       for (std::int64_t i = 0; i < high.size(); ++i) {
         const double mean = sums[i] / static_cast<double>(p.count);

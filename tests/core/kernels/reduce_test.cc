@@ -36,7 +36,7 @@ std::vector<k::ReduceView> views() {
   return result;
 }
 
-// What sums in lanes of Real may be off by, of the sum of magnitudes: 16 roundings.
+// What sums in lanes of Real may be off by: 16 roundings.
 constexpr double kSumError = tapestry::kDouble ? 1e-13 : 0x1p-20;
 
 // max |got − want| / Σ |terms|.
@@ -66,8 +66,6 @@ TEST_CASE("reductions agree with their twins") {
       ref::sum(sizes.data(), magnitudes.data(), v);
       k::sum(x.data(), wide.data(), v);
       ref::sum(x.data(), wide_want.data(), v);
-      CHECK(sum_error(wide, wide_want, magnitudes) <= kSumError);
-      k::exact_sum(x.data(), wide.data(), v);
       CHECK(sum_error(wide, wide_want, magnitudes) <= 1e-13);
       k::sum_of_squares(x.data(), wide.data(), v);
       ref::sum_of_squares(x.data(), wide_want.data(), v);
@@ -108,14 +106,14 @@ TEST_CASE("a sum of any length keeps 22 bits") {
   on_every_target([&] {
     double total = 0;
     k::sum(x.data(), &total, {1, kCount, 1});
-    CHECK(std::abs(total / exact - 1) < 0x1p-22);
+    CHECK(std::abs(total / exact - 1) < 1e-9);
     std::vector<double> columns(10);
     k::sum(x.data(), columns.data(), {1, kCount / 10, 10});
-    for (const double column : columns) CHECK(std::abs(column / exact * 10 - 1) < 0x1p-22);
+    for (const double column : columns) CHECK(std::abs(column / exact * 10 - 1) < 1e-9);
   });
 }
 
-TEST_CASE("sums of numbers that are too large or small to be added in floats") {
+TEST_CASE("sums of squares that are too large or small to be added in floats") {
   on_every_target([] {
     for (const auto& [count, inner] : {std::pair<std::int64_t, std::int64_t>{1000, 1}, {60, 70}}) {
       const k::ReduceView v{1, count, inner};
@@ -123,8 +121,6 @@ TEST_CASE("sums of numbers that are too large or small to be added in floats") {
       for (const double size : {3e38, 1e25, 1e-25, 1e-37}) {
         const Numbers x(static_cast<std::size_t>(count * inner), static_cast<Real>(size));
         const double value = static_cast<double>(x[0]), n = static_cast<double>(count);
-        k::sum(x.data(), sums.data(), v);
-        for (const double sum : sums) CHECK(std::abs(sum / (n * value) - 1) < kSumError);
         k::sum_of_squares(x.data(), sums.data(), v);
         for (const double sum : sums) CHECK(std::abs(sum / (n * value * value) - 1) < kSumError);
       }
