@@ -214,24 +214,43 @@ namespace {
 // constant.
 Tensor first_equal(const Tensor& x, const Tensor& extreme, const Plan& plan) {
   Tensor mask = Tensor::zeros(x.shape());
+  // Runs along the last group of axes belong to one set, or to as many sets side by side.
+  std::vector<Group> outer = groups(x.shape(), plan.axes);
+  Group run{1, true};
+  if (!outer.empty()) {
+    run = outer.back();
+    outer.pop_back();
+  }
+  std::vector<std::int64_t> step(outer.size()), position(outer.size(), 0);
+  std::int64_t sets = run.reduced ? 1 : run.extent;
+  for (std::size_t k = outer.size(); k-- > 0;) {
+    step[k] = outer[k].reduced ? 0 : sets;
+    if (!outer[k].reduced) sets *= outer[k].extent;
+  }
+  std::vector<char> found(static_cast<std::size_t>(sets), 0);
+  const Real *from = x.data().data(), *want = extreme.data().data();
   Real* to = mask.mutable_data().data();
-  const std::span<const Real> from = x.data(), want = extreme.data();
-  std::vector<char> found(want.size(), 0);
-  std::vector<std::int64_t> position(static_cast<std::size_t>(x.rank()), 0);
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    std::size_t set = 0;
-    for (int axis = 0; axis < x.rank(); ++axis) {
-      const std::int64_t extent = plan.kept[axis];
-      set = set * static_cast<std::size_t>(extent) +
-            static_cast<std::size_t>(extent == 1 ? 0 : position[static_cast<std::size_t>(axis)]);
+  for (std::int64_t at = 0, set = 0; at < x.size(); at += run.extent) {
+    char* is_found = found.data() + set;
+    const auto is_extreme = [&](std::int64_t i, std::int64_t k) {
+      return (from[at + i] == want[set + k]) | std::isnan(from[at + i]);
+    };
+    if (run.reduced) {
+      for (std::int64_t i = 0; i < run.extent && *is_found == 0; ++i) {
+        if (is_extreme(i, 0)) *is_found = 1, to[at + i] = 1;
+      }
+    } else {
+      for (std::int64_t i = 0; i < run.extent; ++i) {
+        const bool is_first = is_extreme(i, i) & (is_found[i] == 0);
+        is_found[i] |= static_cast<char>(is_first);
+        to[at + i] = static_cast<Real>(is_first);
+      }
     }
-    if (!found[set] && (from[i] == want[set] || std::isnan(from[i]))) {
-      found[set] = 1;
-      to[i] = 1;
-    }
-    for (int axis = x.rank() - 1;
-         axis >= 0 && ++position[static_cast<std::size_t>(axis)] == x.dim(axis); --axis) {
-      position[static_cast<std::size_t>(axis)] = 0;
+    for (std::size_t k = outer.size(); k-- > 0;) {
+      set += step[k];
+      if (++position[k] < outer[k].extent) break;
+      set -= step[k] * outer[k].extent;
+      position[k] = 0;
     }
   }
   return mask;

@@ -146,6 +146,11 @@ TEST_CASE("max and min: NaN wins, and the first of equals gets the gradient") {
   const Tensor x = tape.watch(Tensor::from({1, 3, 3, 1}, {4}));
   CHECK(tape.gradient(max(x), {x})[0].to_vector() == std::vector<Real>{0, 1, 0, 0});
   CHECK(tape.gradient(min(x), {x})[0].to_vector() == std::vector<Real>{1, 0, 0, 0});
+  const Tensor y = tape.watch(Tensor::from({3, 3, 1, 2, 3, 0, 2, 2}, {2, 2, 2}));
+  CHECK(tape.gradient(sum(max(y, {0, 2})), {y})[0].to_vector() ==
+        std::vector<Real>{1, 0, 0, 1, 0, 0, 0, 0});
+  CHECK(tape.gradient(sum(max(y, {0})), {y})[0].to_vector() ==
+        std::vector<Real>{1, 1, 0, 1, 0, 0, 1, 0});
 }
 
 TEST_CASE("argmax: first of equals, NaN first, any axis") {
