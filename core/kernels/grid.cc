@@ -223,35 +223,43 @@ void separable(const Real* x, Real* y, std::int64_t planes, const Taps& rows, co
   const std::int64_t height = rows.inputs, width = columns.inputs;
   const std::int64_t out_height = rows.outputs(), out_width = columns.outputs();
   const RowMixer mix_row(columns);
+  // Where rows become more, they are mixed along their width first, when there are still few.
+  const bool width_first = out_height > height && std::ssize(rows.sources) > out_height;
+  const std::int64_t n = width_first ? out_width : width;  // of the rows that are added up
   const auto run = [&](std::int64_t begin, std::int64_t end) {
-    Scratch<Real> mixed(std::max<std::int64_t>(width, 1));
-    Real* row = mixed.data();
+    Scratch<Real> scratch(std::max<std::int64_t>(width_first ? height * n : n, 1));
+    Real* mixed = scratch.data();
     for (std::int64_t plane = begin; plane < end; ++plane) {
       const Real* image = x + plane * height * width;
       Real* out = y + plane * out_height * out_width;
+      if (width_first) {
+        for (std::int64_t i = 0; i < height; ++i) mix_row(image + i * width, mixed + i * n);
+      }
+      const Real* base = width_first ? mixed : image;
       for (std::int64_t i = 0; i < out_height; ++i, out += out_width) {
         if (i > 0 && same_taps(rows, i, i - 1)) {  // nearest: the row above once more
           std::copy_n(out - out_width, out_width, out);
           continue;
         }
-        // Vertically: one mixed row of the input's width, by whole rows.
         const std::int64_t first = rows.starts[at(i)], last = rows.starts[at(i + 1)];
-        const auto source = [&](std::int64_t k) { return image + rows.sources[at(k)] * width; };
-        if (last - first == 1 && rows.weights[at(first)] == 1) {
+        const auto source = [&](std::int64_t k) { return base + rows.sources[at(k)] * n; };
+        if (!width_first && last - first == 1 && rows.weights[at(first)] == 1) {
           mix_row(source(first), out);
           continue;
         }
-        if (first == last) std::fill_n(row, width, Real{0});
+        // One row of sums, by whole rows.
+        Real* __restrict sum = width_first ? out : mixed;
+        if (first == last) std::fill_n(sum, n, Real{0});
         for (std::int64_t k = first; k < last; ++k) {
           const Real* __restrict from = source(k);
           const Real weight = rows.weights[at(k)];
           if (k == first) {
-            for (std::int64_t j = 0; j < width; ++j) row[j] = weight * from[j];
+            for (std::int64_t j = 0; j < n; ++j) sum[j] = weight * from[j];
           } else {
-            for (std::int64_t j = 0; j < width; ++j) row[j] += weight * from[j];
+            for (std::int64_t j = 0; j < n; ++j) sum[j] += weight * from[j];
           }
         }
-        mix_row(row, out);
+        if (!width_first) mix_row(sum, out);
       }
     }
   };

@@ -125,7 +125,8 @@ Tensor flatten(const Tensor& x, int first, int last) {
 namespace {
 
 /// Copies with axis i of the result walking x with stride strides[i]. The last two axes are done in
-/// tiles, so that a transpose reads and writes whole cache lines.
+/// tiles, so that a transpose reads and writes whole cache lines; of a narrow result, column by
+/// column in as many rows as make a tile.
 void strided_copy(const Real* x, Real* y, const Shape& shape,
                   const std::vector<std::int64_t>& strides) {
   constexpr std::int64_t kTile = 16;  // 16 floats are one cache line
@@ -134,10 +135,12 @@ void strided_copy(const Real* x, Real* y, const Shape& shape,
   const std::int64_t step = rank > 0 ? strides[static_cast<std::size_t>(rank - 1)] : 0;
   const std::int64_t row_step = rank > 1 ? strides[static_cast<std::size_t>(rank - 2)] : 0;
   const std::int64_t planes = shape.product(0, std::max(rank - 2, 0));
-  const std::int64_t bands = (height + kTile - 1) / kTile;
-  for_rows(planes * bands, kTile * width, [&](std::int64_t job) {
-    const std::int64_t plane = job / bands, top = job % bands * kTile,
-                       bottom = std::min(height, top + kTile);
+  const bool is_narrow = width < kTile;
+  const std::int64_t band = is_narrow ? kTile * kTile / std::max<std::int64_t>(width, 1) : kTile;
+  const std::int64_t bands = (height + band - 1) / band;
+  for_rows(planes * bands, band * width, [&](std::int64_t job) {
+    const std::int64_t plane = job / bands, top = job % bands * band,
+                       bottom = std::min(height, top + band);
     std::int64_t offset = 0, rest = plane;
     for (int axis = rank - 3; axis >= 0; --axis) {
       offset += rest % shape[axis] * strides[static_cast<std::size_t>(axis)];
@@ -148,6 +151,13 @@ void strided_copy(const Real* x, Real* y, const Shape& shape,
     if (step == 1) {
       for (std::int64_t i = top; i < bottom; ++i)
         copy_row(from + i * row_step, to + i * width, width);
+      return;
+    }
+    if (is_narrow) {
+      for (std::int64_t j = 0; j < width; ++j) {
+        for (std::int64_t i = top; i < bottom; ++i)
+          to[i * width + j] = from[i * row_step + j * step];
+      }
       return;
     }
     for (std::int64_t left = 0; left < width; left += kTile) {
@@ -290,11 +300,12 @@ Tensor unslice(const Tensor& g, int axis, const Range& range, std::int64_t exten
                 g.dim(a))
         .shape("g", g);
   }
-  Tensor x = Tensor::zeros(g.shape().with(a, extent));
+  Tensor x = Tensor::empty(g.shape().with(a, extent));
   const AxisView view(x.shape(), a);
   const Real* from = g.data().data();
   Real* to = x.mutable_data().data();
-  for_rows(view.outer, at.count * view.inner, [&](std::int64_t i) {
+  for_rows(view.outer, extent * view.inner, [&](std::int64_t i) {
+    std::fill_n(to + i * extent * view.inner, extent * view.inner, Real(0));
     for (std::int64_t k = 0; k < at.count; ++k) {
       copy_row(from + (i * at.count + k) * view.inner,
                to + (i * extent + at.first + k * at.step) * view.inner, view.inner);

@@ -155,13 +155,14 @@ Tensor pick(const Tensor& x, const Positions& positions, const Shape& shape) {
 }
 
 Tensor place(const Tensor& g, const Positions& positions, const Shape& shape) {
-  Tensor x = Tensor::zeros(shape);
+  Tensor x = Tensor::empty(shape);
   const std::int64_t image = shape[-2] * shape[-1], out = g.dim(-2) * g.dim(-1);
   const Real* from = g.data().data();
   Real* to = x.mutable_data().data();
   for_rows(
-      planes(g), out,
+      planes(g), image,
       [=, at = positions->data()](std::int64_t plane) {
+        std::fill_n(to + plane * image, image, Real(0));
         for (std::int64_t i = plane * out; i < (plane + 1) * out; ++i)
           to[plane * image + at[i]] += from[i];
       },
