@@ -124,6 +124,17 @@ Tensor flatten(const Tensor& x, int first, int last) {
 
 namespace {
 
+/// to[i·to_step] = from[i·from_step], where a step of 2, as of pixel_shuffle by 2, is known when
+/// this is compiled: then it is done in vectors.
+void copy_steps(const Real* __restrict from, std::int64_t from_step, Real* __restrict to,
+                std::int64_t to_step, std::int64_t n) {
+  if (from_step == 2 && to_step == 1) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];
+  }
+}
+
 /// Copies with axis i of the result walking x with stride strides[i]. The last two axes are done in
 /// tiles, so that a transpose reads and writes whole cache lines; of a narrow result, column by
 /// column in as many rows as make a tile.
@@ -146,25 +157,22 @@ void strided_copy(const Real* x, Real* y, const Shape& shape,
       offset += rest % shape[axis] * strides[static_cast<std::size_t>(axis)];
       rest /= shape[axis];
     }
-    const Real* from = x + offset;
-    Real* to = y + plane * height * width;
+    const Real* from = x + offset + top * row_step;
+    Real* to = y + (plane * height + top) * width;
+    const std::int64_t rows = bottom - top;
     if (step == 1) {
-      for (std::int64_t i = top; i < bottom; ++i)
-        copy_row(from + i * row_step, to + i * width, width);
-      return;
-    }
-    if (is_narrow) {
-      for (std::int64_t j = 0; j < width; ++j) {
-        for (std::int64_t i = top; i < bottom; ++i)
-          to[i * width + j] = from[i * row_step + j * step];
-      }
-      return;
-    }
-    for (std::int64_t left = 0; left < width; left += kTile) {
-      const std::int64_t right = std::min(width, left + kTile);
-      for (std::int64_t i = top; i < bottom; ++i) {
-        for (std::int64_t j = left; j < right; ++j)
-          to[i * width + j] = from[i * row_step + j * step];
+      for (std::int64_t i = 0; i < rows; ++i) copy_row(from + i * row_step, to + i * width, width);
+    } else if (is_narrow) {
+      for (std::int64_t j = 0; j < width; ++j)
+        copy_steps(from + j * step, row_step, to + j, width, rows);
+    } else {
+      // Steps within a cache line need no tiles.
+      const std::int64_t tile = step <= kTile ? width : kTile;
+      for (std::int64_t left = 0; left < width; left += tile) {
+        for (std::int64_t i = 0; i < rows; ++i) {
+          copy_steps(from + i * row_step + left * step, step, to + i * width + left, 1,
+                     std::min(tile, width - left));
+        }
       }
     }
   });
