@@ -103,8 +103,10 @@ HWY_INLINE Value<Op> ReduceRun(Op op, const T* x, std::int64_t n) {
   Value<Op> result = Op::kStart;
   std::int64_t i = 0;
   if (n >= lanes) {
+    const std::int64_t ahead = AheadIn(n, n);
     auto a = hn::Set(d, Op::kStart), b = a, c = a, e = a;  // four, as an addition takes four cycles
     for (; i + 4 * lanes <= n; i += 4 * lanes) {
+      Fetch(4 * lanes, x + i + ahead);
       a = op.step(a, LoadAs(d, x + i));
       b = op.step(b, LoadAs(d, x + i + lanes));
       c = op.step(c, LoadAs(d, x + i + 2 * lanes));
