@@ -63,27 +63,31 @@ void few_rows(const GemmShape& s, const Real* a, const Real* b, Real* c, bool fl
   });
 }
 
-/// The general case: C = A·B block by block, A and B packed where that pays. C(i, j) is c[i · ldc +
-/// j · c_column].
+/// The general case: C = A·B block by block, A and B packed where that pays, for several B and C
+/// with the same A. C(i, j) is c[i · ldc + j · c_column].
 class Blocks {
  public:
-  Blocks(const GemmShape& shape, const Real* a, const Real* b, Real* c, std::int64_t c_column)
+  Blocks(const GemmShape& shape, std::span<const GemmOperands> items, std::int64_t c_column)
       : s_(shape),
-        a_(a),
-        b_(b),
-        c_(c),
+        items_(items),
+        a_(items.front().a),
+        b_(items.front().b),
+        c_(items.front().c),
         c_column_(c_column),
         tile_(tile_shape()),
         cut_(s_.m, tile_.max_rows),
         width_(tile_vectors(cut_.max_height())),
         columns_(width_ * tile_.lanes),
+        item_slots_(ceil_div(s_.n, tile_.lanes)),
+        all_columns_(s_.n * static_cast<std::int64_t>(items.size())),
         // Packing A costs about one cycle per number, using it n / 16 cycles.
-        pack_a_(s_.n > 8 * columns_) {}
+        pack_a_(all_columns_ > 8 * columns_) {}
 
   void run() {
     const std::int64_t blocks = ceil_div(s_.k, kDepth);
     depth_ = ceil_div(s_.k, blocks);
-    const std::int64_t wide = std::min(s_.n, kColumns);
+    const std::int64_t all_slots = item_slots_ * static_cast<std::int64_t>(items_.size()),
+                       most_slots = std::min(all_slots, kColumns / tile_.lanes);
     Scratch<Real> packed_a(pack_a_ ? s_.m * depth_ : 1);
     const std::int64_t panel_bytes =
         cut_.max_height() * depth_ * static_cast<std::int64_t>(sizeof(Real));
@@ -91,22 +95,20 @@ class Blocks {
         ceil_div(cut_.count, std::clamp<std::int64_t>(kPanelBytes / panel_bytes, 1, cut_.count));
     b_is_ = choose_b();
     shared_ = b_is_ != B::kInPlace && blocks_a_ > 1;
-    Scratch<Real> packed_b(shared_ ? ceil_div(wide, columns_) * columns_ * depth_ : 1);
+    Scratch<Real> packed_b(shared_ ? ceil_div(most_slots, width_) * columns_ * depth_ : 1);
     Scratch<std::int32_t> tables(depth_ + 2 * tile_.lanes);
-    Scratch<Slot> slots(ceil_div(wide, tile_.lanes));
+    Scratch<Slot> slots(most_slots);
     packed_a_ = packed_a.data();
     packed_b_ = packed_b.data();
     slots_ = slots.data();
     b_offsets_ = tables.data();
     lanes_ = b_offsets_ + depth_;
-    for (std::int64_t k = 0; k < depth_; ++k) {
-      b_offsets_[k] = static_cast<std::int32_t>(k * s_.ldb);
-    }
-    for (std::int64_t j0 = 0; j0 < s_.n; j0 += kColumns) {
-      const std::int64_t n = std::min(kColumns, s_.n - j0);
-      place_slots(n);
+    for (std::int64_t k = 0; k < depth_; ++k) b_offsets_[k] = static_cast<std::int32_t>(k * s_.ldb);
+    for (std::int64_t slot0 = 0; slot0 < all_slots; slot0 += most_slots) {
+      const std::int64_t count = std::min(most_slots, all_slots - slot0);
+      place_slots(slot0, count);
       for (std::int64_t k0 = 0; k0 < s_.k; k0 += depth_)
-        block({j0, n, k0, std::min(depth_, s_.k - k0)});
+        block({slot0, count, k0, std::min(depth_, s_.k - k0)});
     }
   }
 
@@ -123,38 +125,39 @@ class Blocks {
     // Unpacked rows of B are far apart: each touches its own page. With few uses, or with all of B
     // in cache, that is cheaper than a copy.
     const bool small = s_.m <= 4 * tile_.max_rows ||
-                       s_.k * s_.n * static_cast<std::int64_t>(sizeof(Real)) <= (64 << 10);
+                       s_.k * all_columns_ * static_cast<std::int64_t>(sizeof(Real)) <= (64 << 10);
     if (rows && small) return B::kInPlace;
     // Who waits for the first block of A to leave its copies should not wait for a single thread.
-    return rows && (blocks_a_ == 1 || s_.n >= 4 * columns_) ? B::kCopied : B::kPacked;
+    return rows && (blocks_a_ == 1 || all_columns_ >= 4 * columns_) ? B::kCopied : B::kPacked;
   }
 
-  // One slot for each vector of columns. The last may be cut short; packed B is padded with zeros
-  // there, and unpacked B is read further left instead, so that nothing beyond the matrix is
-  // touched.
-  void place_slots(std::int64_t n) {
-    const std::int64_t count = ceil_div(n, tile_.lanes), rest = n % tile_.lanes;
+  // One slot for each vector of columns. The last of an item may be cut short; packed B is padded
+  // with zeros there, and unpacked B is read further left instead, so that nothing beyond the
+  // matrix is touched.
+  void place_slots(std::int64_t slot0, std::int64_t count) {
+    const std::int64_t rest = s_.n % tile_.lanes,
+                       shift = rest == 0 || b_is_ == B::kPacked ? 0 : tile_.lanes - rest;
     std::int32_t* cut_lanes = lanes_ + tile_.lanes;
-    for (std::int64_t l = 0; l < tile_.lanes; ++l)
-      lanes_[l] = static_cast<std::int32_t>(l * c_column_);
-    for (std::int64_t s = 0; s < count; ++s) {
-      const std::int64_t j = s * tile_.lanes;
-      slots_[s] = {j, j * c_column_, c_column_ == 1 ? nullptr : lanes_};
-    }
-    if (rest == 0) return;
-    Slot& last = slots_[count - 1];
-    const std::int64_t shift = b_is_ == B::kPacked ? 0 : tile_.lanes - rest;
-    last.in -= shift;
     for (std::int64_t l = 0; l < tile_.lanes; ++l) {
       const std::int64_t column = l - shift;
+      lanes_[l] = static_cast<std::int32_t>(l * c_column_);
       cut_lanes[l] = static_cast<std::int32_t>(column < rest ? column * c_column_ : -1);
     }
-    last.lanes = cut_lanes;
+    for (std::int64_t s = 0; s < count; ++s) {
+      const GemmOperands& item = items_[static_cast<std::size_t>((slot0 + s) / item_slots_)];
+      const std::int64_t j = column_of(slot0 + s);
+      const bool cut = j + tile_.lanes > s_.n;
+      slots_[s] = {item.b - b_ + j - (cut ? shift : 0), item.c - c_ + j * c_column_,
+                   cut              ? cut_lanes
+                   : c_column_ == 1 ? nullptr
+                                    : lanes_};
+    }
   }
+  std::int64_t column_of(std::int64_t slot) const { return slot % item_slots_ * tile_.lanes; }
 
-  /// The columns [j0, j0 + n) of C and the terms [k0, k0 + depth) of its sums.
+  /// Vectors of columns [slot0, slot0 + slots) of C and the terms [k0, k0 + depth) of its sums.
   struct Part {
-    std::int64_t j0, n, k0, depth;
+    std::int64_t slot0, slots, k0, depth;
   };
 
   void block(const Part& part) {
@@ -169,7 +172,7 @@ class Blocks {
 
   /// Units of work: some panels of A (as many as fit the second-level cache) by some panels of B.
   void run_units(const Part& part, std::int64_t first_block, std::int64_t last_block, bool copied) {
-    const std::int64_t panels_b = ceil_div(part.n, columns_),
+    const std::int64_t panels_b = ceil_div(part.slots, width_),
                        panels_a = ceil_div(cut_.count, blocks_a_),
                        blocks = last_block - first_block;
     const std::int64_t work = columns_ * part.depth * std::min(s_.m, panels_a * cut_.max_height());
@@ -187,15 +190,15 @@ class Blocks {
         job.a = pack_a_ ? packed_a_ : a_ + (s_.transpose_a ? part.k0 * s_.lda : part.k0);
         job.a_stride = pack_a_ || s_.transpose_a ? 0 : s_.lda;
         job.a_step = pack_a_ || !s_.transpose_a ? 0 : s_.lda;
-        job.b = b_ + part.k0 * s_.ldb + part.j0;
+        job.b = b_ + part.k0 * s_.ldb;
         job.offsets = b_offsets_;
         job.slots = slots_ + pb * width_;
-        job.slot_count = std::min(ceil_div(part.n, tile_.lanes) - pb * width_, share * width_);
-        job.c = c_ + part.j0 * c_column_;
+        job.slot_count = std::min(part.slots - pb * width_, share * width_);
+        job.c = c_;
         job.c_stride = s_.ldc;
         job.accumulate = s_.accumulate || part.k0 > 0;
         job.row_bias = s_.row_bias;
-        job.column_bias = s_.column_bias == nullptr ? nullptr : s_.column_bias + part.j0;
+        job.column_bias = s_.column_bias;
         job.first_panel = pa;
         job.last_panel = std::min(cut_.count, pa + panels_a);
         job.copied = copied;
@@ -226,7 +229,7 @@ class Blocks {
 
   void pack(const Part& part) {
     const std::int64_t a_items = pack_a_ ? cut_.count : 0,
-                       b_items = b_is_ == B::kPacked && shared_ ? ceil_div(part.n, columns_) : 0;
+                       b_items = b_is_ == B::kPacked && shared_ ? ceil_div(part.slots, width_) : 0;
     const std::int64_t row = std::max(pack_a_ ? cut_.max_height() : 0, b_items > 0 ? columns_ : 0);
     const std::int64_t grain =  // numbers in a chunk: ≥ 5 µs
         ceil_div(20'000, std::max<std::int64_t>(row * part.depth, 1));
@@ -243,21 +246,29 @@ class Blocks {
     });
   }
 
-  /// One panel: to[k · step + j] = B(k0 + k, j0 + panel · columns_ + j), zero beyond the n columns;
-  /// `step` numbers are as many vectors as needed.
+  /// One panel: to[k · step + j] = B(k0 + k, column j of the panel), zero beyond the last column of
+  /// an item; `step` numbers are as many vectors as there are.
   void pack_columns(std::int64_t panel, const Part& part, Real* to) const {
-    const std::int64_t first = panel * columns_, count = std::min(columns_, part.n - first),
-                       step = ceil_div(count, tile_.lanes) * tile_.lanes, j = part.j0 + first;
-    if (count < step) std::fill_n(to, part.depth * step, Real(0));
-    if (s_.transpose_b) {
-      transpose(b_ + j * s_.ldb + part.k0, s_.ldb, count, part.depth, to, step);
-    } else {
-      for (std::int64_t k = 0; k < part.depth; ++k)
-        std::copy_n(b_ + (part.k0 + k) * s_.ldb + j, count, to + k * step);
+    const std::int64_t first = panel * width_, last = std::min(first + width_, part.slots),
+                       step = (last - first) * tile_.lanes;
+    for (std::int64_t s = first, slots = 0; s < last; s += slots, to += slots * tile_.lanes) {
+      const std::int64_t slot = part.slot0 + s, j = column_of(slot);
+      slots = std::min(last - s, item_slots_ - slot % item_slots_);  // of the same item
+      const std::int64_t count = std::min(slots * tile_.lanes, s_.n - j);
+      const Real* from = items_[static_cast<std::size_t>(slot / item_slots_)].b;
+      for (std::int64_t k = 0; count < slots * tile_.lanes && k < part.depth; ++k)
+        std::fill_n(to + k * step + count, slots * tile_.lanes - count, Real(0));
+      if (s_.transpose_b) {
+        transpose(from + j * s_.ldb + part.k0, s_.ldb, count, part.depth, to, step);
+      } else {
+        for (std::int64_t k = 0; k < part.depth; ++k)
+          std::copy_n(from + (part.k0 + k) * s_.ldb + j, count, to + k * step);
+      }
     }
   }
 
   const GemmShape& s_;
+  const std::span<const GemmOperands> items_;
   const Real* a_;
   const Real* b_;
   Real* c_;
@@ -265,6 +276,7 @@ class Blocks {
   const TileShape tile_;
   const PanelCut cut_;
   const std::int64_t width_, columns_;  // of a panel of B: vectors, numbers
+  const std::int64_t item_slots_, all_columns_;
   const bool pack_a_;
   std::int64_t depth_ = 0, blocks_a_ = 1;
   B b_is_ = B::kInPlace;
@@ -275,6 +287,9 @@ class Blocks {
   std::int32_t* b_offsets_ = nullptr;
   std::int32_t* lanes_ = nullptr;
 };
+
+/// Vectors along k need no packing, but end with a sum over lanes: for few rows and deep sums.
+bool is_few(std::int64_t rows, std::int64_t k) { return rows <= (k < 128 ? 6 : 12) && k >= 16; }
 
 GemmShape complete(GemmShape s) {
   if (s.lda == 0) s.lda = s.transpose_a ? s.m : s.k;
@@ -292,16 +307,21 @@ void gemm(const GemmShape& shape, const Real* a, const Real* b, Real* c) {
   GemmShape s = complete(shape);
   if (s.m == 0 || s.n == 0) return;
   if (s.k == 0) return fill(s, c);
-  // Vectors along k need no packing, but end with a sum over lanes: for few rows and deep sums.
-  constexpr std::int64_t kFew = 6;
-  if (!s.transpose_a && s.transpose_b && s.k >= 16 && std::min(s.m, s.n) <= kFew) {
+  if (!s.transpose_a && s.transpose_b && is_few(std::min(s.m, s.n), s.k)) {
     return few_rows(s, a, b, c, s.n < s.m);
   }
-  if (!s.transpose_a && s.n <= kFew && s.m > 8 && s.k >= 16) {
+  // The few rows or columns are turned around if they are not yet stored along k.
+  if (!s.transpose_a && s.m > 8 && s.n <= 6 && s.k >= 16) {
     Scratch<Real> columns(s.n * s.k);
     transpose(b, s.ldb, s.k, s.n, columns.data(), s.k);
     s.ldb = s.k;
     return few_rows(s, a, columns.data(), c, true);
+  }
+  if (s.transpose_b && s.n > 8 && is_few(s.m, s.k)) {
+    Scratch<Real> rows(s.m * s.k);
+    transpose(a, s.lda, s.k, s.m, rows.data(), s.k);
+    s.lda = s.k;
+    return few_rows(s, rows.data(), b, c, false);
   }
   if (s.n < tile_shape().lanes && s.n < s.m) {
     // Cᵀ = Bᵀ·Aᵀ: vectors run along the longer side.
@@ -315,12 +335,23 @@ void gemm(const GemmShape& shape, const Real* a, const Real* b, Real* c) {
                            .ldb = s.lda,
                            .ldc = 1,
                            .accumulate = true};
-    return Blocks(mirror, b, a, c, s.ldc).run();
+    const GemmOperands operands{b, a, c};
+    return Blocks(mirror, {&operands, 1}, s.ldc).run();
   }
-  Blocks(s, a, b, c, 1).run();
+  const GemmOperands operands{a, b, c};
+  Blocks(s, {&operands, 1}, 1).run();
 }
 
 void gemm_batched(const GemmShape& shape, std::span<const GemmOperands> batch) {
+  const GemmShape s = complete(shape);
+  // The same A for all is packed once, and used for the columns of all.
+  const bool shared = std::all_of(batch.begin(), batch.end(), [&](const GemmOperands& item) {
+    return item.a == batch.front().a;
+  });
+  if (shared && batch.size() > 1 && s.m > 12 && s.n > 12 && s.n >= tile_shape().lanes && s.k > 0 &&
+      s.column_bias == nullptr) {
+    return Blocks(s, batch, 1).run();
+  }
   const std::int64_t work = std::max<std::int64_t>(shape.m * shape.n * shape.k, 1);
   // Small products: whole items per chunk. Large ones are split inside.
   if (work > 16 * kChunkWork) {

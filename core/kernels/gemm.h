@@ -35,7 +35,8 @@ struct GemmOperands {
   Real* c;
 };
 
-/// The same product for each item of a batch; the c of different items must not overlap.
+/// The same product for each item of a batch; the c of different items must not overlap. Items with
+/// the same a are one product with the columns of all of them.
 void gemm_batched(const GemmShape& shape, std::span<const GemmOperands> batch);
 
 }  // namespace tapestry::kernels

@@ -1,5 +1,6 @@
 #include "core/kernels/gemm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -142,19 +143,37 @@ TEST_CASE("gemm with an empty extent") {
 }
 
 TEST_CASE("a batch gives each product the bits that it has alone") {
-  for (const std::int64_t size : {3, 24, 210}) {
-    const GemmShape shape{.m = size, .n = size + 1, .k = size + 2};
-    const auto a = numbers(4 * shape.m * shape.k), b = numbers(shape.k * shape.n);
-    std::vector<Real> y(static_cast<std::size_t>(4 * shape.m * shape.n)), alone = y;
-    std::vector<GemmOperands> batch;
-    for (std::int64_t i = 0; i < 4; ++i) {
-      batch.push_back(
-          {a.data() + i * shape.m * shape.k, b.data(), y.data() + i * shape.m * shape.n});
-      kernels::gemm(shape, batch.back().a, b.data(), alone.data() + i * shape.m * shape.n);
+  on_every_target([] {
+    for (const std::int64_t size : {3, 24, 210}) {
+      for (int turn = 0; turn < 8; ++turn) {
+        const bool same_a = (turn & 4) != 0;
+        const auto bias = numbers(size);
+        const GemmShape shape{.m = size,
+                              .n = size + 1,
+                              .k = 2 * size + 2,
+                              .transpose_a = (turn & 1) != 0,
+                              .transpose_b = (turn & 2) != 0,
+                              .row_bias = bias.data()};
+        const auto a = numbers(4 * shape.m * shape.k), b = numbers(4 * shape.k * shape.n);
+        std::vector<Real> y(static_cast<std::size_t>(4 * shape.m * shape.n)), alone = y;
+        std::vector<GemmOperands> batch;
+        for (std::int64_t i = 0; i < 4; ++i) {
+          batch.push_back({a.data() + (same_a ? 0 : i * shape.m * shape.k),
+                           b.data() + i * shape.k * shape.n, y.data() + i * shape.m * shape.n});
+          kernels::gemm(shape, batch.back().a, batch.back().b,
+                        alone.data() + i * shape.m * shape.n);
+        }
+        CAPTURE(size);
+        CAPTURE(turn);
+        for (const int threads : {1, 2, 3, 7}) {
+          tapestry::set_threads(threads);
+          kernels::gemm_batched(shape, batch);
+          CHECK(y == alone);
+          std::fill(y.begin(), y.end(), Real(0));
+        }
+      }
     }
-    kernels::gemm_batched(shape, batch);
-    CHECK(y == alone);
-  }
+  });
 }
 
 TEST_CASE("panels hold their rows and nothing is written around them") {
