@@ -67,7 +67,7 @@ void conv_weight_grad(const ConvShape& shape, const Real* g, const Real* x, Real
     return;
   }
   const double plain = weight_grad_cost(shape), pixels = weight_pixels_cost(shape),
-               matrix = matrix_cost(shape), depthwise = weight_depthwise_cost(shape),
+               matrix = matrix_weight_cost(shape), depthwise = weight_depthwise_cost(shape),
                least = std::min({plain, pixels, matrix, depthwise});
   if (!exact && winograd_weight_cost(shape) < least) return run_winograd_weight(shape, g, x, dw);
   if (depthwise == least) return run_weight_depthwise(shape, g, x, dw);
