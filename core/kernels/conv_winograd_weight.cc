@@ -344,7 +344,14 @@ Choice choose(const ConvShape& s, std::span<const Scheme> schemes) {
 
 }  // namespace
 
-double winograd_weight_cost(const ConvShape& shape) { return choose(shape, kSchemes).cost; }
+double winograd_weight_cost(const ConvShape& shape) {
+  // A window with a single tap saves nothing, and a large kernel with a stride as large has
+  // hundreds of them; do not even count.
+  const Stencil st = forward_stencil(shape);
+  if (st.all_taps() <= static_cast<std::int64_t>(st.planes.size()))
+    return std::numeric_limits<double>::infinity();
+  return choose(shape, kSchemes).cost;
+}
 
 void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw,
                          std::span<const Scheme> schemes) {
