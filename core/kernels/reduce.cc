@@ -31,6 +31,11 @@ struct Plain {
 struct SumOf : Plain<SumOf> {
   using Tag = WideTag;
   static constexpr double kStart = 0;
+  // Rounds like a sum, and leaves the adders to the conversions to double.
+  template <class V>
+  HWY_INLINE V step(V a, V x) const {
+    return hn::MulAdd(x, hn::Set(hn::DFromV<V>(), 1), a);
+  }
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {
     return hn::Add(a, b);
