@@ -56,7 +56,12 @@ void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, con
 void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, const Real* bias,
                      Real* dx) {
   if (shape.x_size() == 0) return;
-  if (!run(shape, input_grad_stencil(shape), g, weight, bias, dx))
+  // The stencil has a pass for each remainder by the stride. So many of them are slow, and take 0.2
+  // ms even to look at.
+  constexpr std::int64_t kManyPasses = 64;
+  const bool matrix = shape.stride_h * shape.stride_w >= kManyPasses &&
+                      matrix_cost(shape) < std::numeric_limits<double>::infinity();
+  if (matrix || !run(shape, input_grad_stencil(shape), g, weight, bias, dx))
     run_matrix_input_grad(shape, g, weight, bias, dx);
 }
 

@@ -51,6 +51,12 @@ bool lies_as_columns(const ConvShape& s) {
          s.padding_h == 0 && s.padding_w == 0;
 }
 
+/// Whether each pixel of the image belongs to one window at most, of which rows are neighbors.
+bool is_cut_into_patches(const ConvShape& s) {
+  return s.kernel_h == s.stride_h && s.kernel_w == s.stride_w && s.padding_h == 0 &&
+         s.padding_w == 0 && s.dilation_h == 1 && s.dilation_w == 1;
+}
+
 /// (image, channel, pixel) to (channel, image, pixel), a matrix with all images' pixels in a row.
 /// One image is that already.
 class Merged {
@@ -82,6 +88,11 @@ class Columns {
   Columns(const ConvShape& s, const Real* x)
       : copy_(as_it_lies(s) ? 1 : Sizes(s).depth * Sizes(s).all_pixels), data_(x) {
     if (as_it_lies(s)) return;
+    data_ = copy_.data();
+    if (is_cut_into_patches(s)) {
+      turn_patches(s, x);
+      return;
+    }
     const Sizes size(s);
     parallel_for(s.channels, ceil_div(kGrain, size.taps * size.all_pixels),
                  [&](std::int64_t begin, std::int64_t end) {
@@ -101,16 +112,51 @@ class Columns {
                      }
                    }
                  });
-    data_ = copy_.data();
   }
   const Real* data() const { return data_; }
 
  private:
+  // In a row of the image, the taps of a pixel are followed by those of the next.
+  void turn_patches(const ConvShape& s, const Real* x) {
+    const Sizes size(s);
+    const std::int64_t out_w = s.out_w(), step = s.kernel_w * size.all_pixels;
+    parallel_for(s.channels * s.kernel_h, ceil_div(kGrain, step),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t row = begin; row < end; ++row) {
+                     const std::int64_t c = row / s.kernel_h, a = row % s.kernel_h;
+                     Real* to = copy_.data() + row * step;
+                     for (std::int64_t n = 0; n < s.n; ++n) {
+                       const Real* image = x + (n * s.channels + c) * s.height * s.width;
+                       for (std::int64_t i = 0; i < s.out_h(); ++i, to += out_w) {
+                         transpose(image + (i * s.kernel_h + a) * s.width, s.kernel_w, out_w,
+                                   s.kernel_w, to, size.all_pixels);
+                       }
+                     }
+                   }
+                 });
+  }
+
   static bool as_it_lies(const ConvShape& s) { return s.n == 1 && lies_as_columns(s); }
 
   Scratch<Real> copy_;
   const Real* data_;
 };
+
+/// From pixels' taps, Sizes::depth apart, to the image.
+void place_patches(const ConvShape& s, const Real* from, Real bias, Real* to) {
+  const std::int64_t out_h = s.out_h(), out_w = s.out_w(), depth = Sizes(s).depth;
+  if (out_h * s.kernel_h < s.height || out_w * s.kernel_w < s.width)
+    std::fill_n(to, s.height * s.width, bias);
+  for (std::int64_t i = 0; i < out_h; ++i) {
+    for (std::int64_t j = 0; j < out_w; ++j, from += depth) {
+      Real* corner = to + i * s.kernel_h * s.width + j * s.kernel_w;
+      for (std::int64_t a = 0; a < s.kernel_h; ++a) {
+        for (std::int64_t b = 0; b < s.kernel_w; ++b)
+          corner[a * s.width + b] = from[a * s.kernel_w + b] + bias;
+      }
+    }
+  }
+}
 
 /// The adjoint of Columns, plus bias, for columns[(image, pixel)][(channel, tap)].
 void add_up_columns(const ConvShape& s, const Real* columns, const Real* bias, Real* dx) {
@@ -122,6 +168,11 @@ void add_up_columns(const ConvShape& s, const Real* columns, const Real* bias, R
                  Scratch<Real> pixels(size.taps * size.pixels);  // (tap, pixel)
                  for (std::int64_t item = begin; item < end; ++item) {
                    const std::int64_t n = item / s.channels, c = item % s.channels;
+                   if (is_cut_into_patches(s)) {
+                     place_patches(s, columns + n * size.pixels * size.depth + c * size.taps,
+                                   bias == nullptr ? Real(0) : bias[c], dx + item * plane);
+                     continue;
+                   }
                    transpose(columns + n * size.pixels * size.depth + c * size.taps, size.depth,
                              size.pixels, size.taps, pixels.data(), size.pixels);
                    Real* to = dx + item * plane;

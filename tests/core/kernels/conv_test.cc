@@ -296,7 +296,9 @@ TEST_CASE(
       s.dilation_h = random.pick(1, 2);
       // An image that is its own matrix of columns.
       if (turn % 4 == 0) s.kernel_h = s.kernel_w = s.stride_h = s.stride_w = 1;
-      if (turn % 4 == 0) s.padding_h = s.padding_w = 0;
+      // Windows that touch each other, and do not overlap.
+      if (turn % 4 == 1) s.stride_h = s.kernel_h, s.stride_w = s.kernel_w, s.dilation_h = 1;
+      if (turn % 4 <= 1) s.padding_h = s.padding_w = 0;
       if (s.out_h() < 1 || s.out_w() < 1) continue;
       ++turn;
       CAPTURE(text(s));
