@@ -146,6 +146,11 @@ class Winograd {
   void transform_weights(const Real* weight, Real* transformed) const {
     const std::int64_t kernel = std::min(st_.weight_row, st_.weight_channel);
     const std::int64_t channels = ceil_div(st_.in_channels, tile_.lanes) * tile_.lanes;
+    // A few of the taps are copied one by one: of 4 × 4 with stride 2 each pass has four.
+    std::vector<std::int64_t> used;
+    for (std::size_t p = part_.first_pass; p < part_.last_pass; ++p) {
+      for (const Tap& tap : st_.passes[p].taps) used.push_back(tap.weight);
+    }
     parallel_for(
         st_.groups * channels_, ceil_div(20'000, passes_ * depth_ * products_),
         [&](std::int64_t begin, std::int64_t end) {
@@ -157,9 +162,15 @@ class Winograd {
           for (std::int64_t c = 0; c < channels; c += tile_.lanes) vectors.push_back({c, c});
           for (std::int64_t item = begin; item < end; ++item) {
             const std::int64_t o = item % channels_, group = item / channels_;
-            transpose(
-                weight + group * st_.group_weights() + (part_.first_channel + o) * st_.weight_row,
-                st_.weight_channel, st_.in_channels, kernel, taps.data(), channels);
+            const Real* from =
+                weight + group * st_.group_weights() + (part_.first_channel + o) * st_.weight_row;
+            if (2 * static_cast<std::int64_t>(used.size()) > kernel) {
+              transpose(from, st_.weight_channel, st_.in_channels, kernel, taps.data(), channels);
+            } else {
+              for (std::int64_t c = 0; c < st_.in_channels; ++c, from += st_.weight_channel) {
+                for (const std::int64_t tap : used) taps[tap * channels + c] = from[tap];
+              }
+            }
             for (std::int64_t p = 0; p < passes_; ++p) {
               Real* to =
                   transformed + group * products_ * weight_stride_ + (p * channels_ + o) * row_;
