@@ -44,8 +44,7 @@ struct Zero {
   }
 };
 
-/// And a = kNumerator / kDenominator: the rows of Bᵀ of all other points have one more factor t −
-/// a.
+/// And a = kNumerator / kDenominator: one more factor t − a in the rows of Bᵀ of all others.
 template <class Rest, int kNumerator, int kDenominator>
 struct And {
   static constexpr Real a = Real(kNumerator) / kDenominator;

@@ -198,17 +198,15 @@ class WeightGrad {
         for (std::int64_t k = 0; k < pixels; k += kPixels) {
           job.depth = std::min(kPixels, pixels - k);
           job.a = packed_g + k * outputs_;
-          job.offsets = block_offsets(batch) + k;
+          // A cut band has fewer rows than offsets_ was made for; with one image in the batch the
+          // table is still right.
+          job.offsets = offsets_.data() + k;
           job.accumulate = accumulate || k > 0;
           run_tiles(job);
         }
       }
     });
   }
-
-  // A cut band has fewer rows than offsets_ was made for; with one image in the batch the table is
-  // still right.
-  const std::int32_t* block_offsets(const Batch&) const { return offsets_.data(); }
 
   void unpack(const Real* sums, std::int64_t columns, Real* dw) const {
     const std::int64_t weights = inputs_ * s_.kernel_h * s_.kernel_w;
