@@ -332,8 +332,7 @@ struct Choice {
   double cost;
 };
 
-Choice choose(const ConvShape& s, std::span<const Scheme> schemes) {
-  const Stencil st = forward_stencil(s);
+Choice choose(const ConvShape& s, const Stencil& st, std::span<const Scheme> schemes) {
   Choice best{schemes.front(), std::numeric_limits<double>::infinity()};
   for (const Scheme scheme : schemes) {
     const Choice choice{scheme, cost(s, st, scheme)};
@@ -350,12 +349,13 @@ double winograd_weight_cost(const ConvShape& shape) {
   const Stencil st = forward_stencil(shape);
   if (st.all_taps() <= static_cast<std::int64_t>(st.planes.size()))
     return std::numeric_limits<double>::infinity();
-  return choose(shape, kSchemes).cost;
+  return choose(shape, st, kSchemes).cost;
 }
 
 void run_winograd_weight(const ConvShape& shape, const Real* g, const Real* x, Real* dw,
                          std::span<const Scheme> schemes) {
-  WinogradWeight(shape, choose(shape, schemes).scheme).run(g, x, dw);
+  const Scheme scheme = choose(shape, forward_stencil(shape), schemes).scheme;
+  WinogradWeight(shape, scheme).run(g, x, dw);
 }
 
 }  // namespace tapestry::kernels

@@ -166,8 +166,8 @@ void ReduceIn(Tag d, Op op, const T* x, std::int64_t count, std::int64_t stride,
   }
 }
 
-// n columns of `count` rows, a stride apart. Sums of Reals in lanes of Real, and once more in
-// double ones where these overflow or vanish.
+// n columns of `count` rows, a stride apart. What may be added in lanes of Real is, and once more
+// in double ones where these overflow or vanish.
 template <class Op, class T>
 void ReducePiece(Op op, const T* x, std::int64_t count, std::int64_t stride, std::int64_t n,
                  Value<Op>* y) {
