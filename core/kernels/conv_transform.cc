@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
@@ -369,13 +370,18 @@ void Zeros(std::int64_t count, Real* to) {
 // zeros. What a vector writes too much, the next one overwrites.
 template <int kStep, int kVectors>
 void CopyRows(const Real* in, std::int64_t in_step, std::int64_t rows, std::int64_t columns,
-              std::int64_t first, std::int64_t last, std::int64_t vectors, Real* to) {
+              std::int64_t first, std::int64_t last, std::int64_t vectors, std::int64_t ahead,
+              Real* to) {
   const D d;
   const std::int64_t count = kVectors == 0 ? vectors : kVectors;
+  constexpr std::int64_t kVectorsInLine =
+      std::max<std::int64_t>(64 / (static_cast<std::int64_t>(sizeof(Real)) * kLanes), 1);
   for (; rows > 0; --rows, in += in_step, to += columns) {
     hn::StoreU(hn::Zero(d), d, to);
     HWY_UNROLL(4)
     for (std::int64_t j = 0; j < count; ++j) {
+      if (kStep == 2 || j % kVectorsInLine == 0)
+        hwy::Prefetch(in + ahead + j * static_cast<std::int64_t>(kLanes) * kStep);
       V even = hn::Undefined(d), odd;
       if constexpr (kStep == 1) {
         even = hn::LoadU(d, in + j * static_cast<std::int64_t>(kLanes));
@@ -424,12 +430,12 @@ void CopyWindow(const Window& window, const Real* image, Real* to) {
   }
   if (fast > 0) {
     using Copy = void (*)(const Real*, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                          std::int64_t, std::int64_t, Real*);
+                          std::int64_t, std::int64_t, std::int64_t, Real*);
     constexpr Copy kCopies[2][5] = {
         {CopyRows<1, 0>, CopyRows<1, 1>, CopyRows<1, 2>, CopyRows<1, 3>, CopyRows<1, 4>},
         {CopyRows<2, 0>, CopyRows<2, 1>, CopyRows<2, 2>, CopyRows<2, 3>, CopyRows<2, 4>}};
     kCopies[step - 1][vectors <= 4 ? vectors : 0](image + begin, in_step, fast, columns, j0, j1,
-                                                  vectors, to + i0 * columns);
+                                                  vectors, window.ahead, to + i0 * columns);
   }
   for (std::int64_t i = i0 + fast; i < i1; ++i) {
     GatherLine(image + (window.y0 + i * window.step_h) * window.width, window.width, window.x0,
@@ -466,39 +472,38 @@ void Put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
   for (; i < count; ++i) to[i * step] = from[i];
 }
 
-void DealPlanes(const Deal& job, const Real* image, Real* line, Real* planes) {
+// Two passes, so that no vector is read from two that were stored just before: the processor cannot
+// forward these.
+void DealPlanes(const Deal& job, const Real* image, Real* window, Real* planes) {
   const D d;
+  const std::int64_t wide = job.columns * job.m;
+  CopyWindow({job.height, job.width, job.y0, job.x0, job.step_h, job.step_w,
+              (job.rows - 1) * job.m + job.last, wide, job.ahead},
+             image, window);
+  // Whole vectors: what is stored beyond a row is overwritten by the next row, or lies between
+  // planes. One or two columns more, as the border often is, are cheaper one by one.
+  const std::int64_t odd = job.columns % kLanes <= 2 ? job.columns % kLanes : 0;
   for (std::int64_t i = 0; i < job.rows; ++i) {
-    for (std::int64_t p = 0; p < (i + 1 == job.rows ? job.last : job.m); ++p) {
-      const std::int64_t y = job.y0 + (i * job.m + p) * job.step_h;
+    for (std::int64_t p = 0; p < (i + 1 == job.rows ? job.last : job.m); ++p, window += wide) {
       Real* to = planes + p * job.m * job.stride + i * job.columns;
-      if (y < 0 || y >= job.height) {
-        for (std::int64_t q = 0; q < job.m; ++q)
-          std::fill_n(to + q * job.stride, job.columns, Real(0));
-        continue;
-      }
-      // Whole vectors: what is stored beyond a row is overwritten by the next row, or lies between
-      // planes. One or two columns more, as the border often is, are cheaper one by one.
-      const std::int64_t odd = job.columns % kLanes <= 2 ? job.columns % kLanes : 0;
-      const std::int64_t count = (job.columns - odd + kLanes - 1) / kLanes * kLanes;
-      GatherLine(image + y * job.width, job.width, job.x0, job.step_w, (count + odd) * job.m, line);
-      for (std::int64_t t = count; t < count + odd; ++t) {
-        for (std::int64_t q = 0; q < job.m; ++q) to[q * job.stride + t] = line[t * job.m + q];
-      }
-      for (std::int64_t t = 0; t < count; t += kLanes, to += kLanes) {
+      std::int64_t t = 0;
+      for (; t < job.columns - odd; t += kLanes) {
         if (job.m == 4) {
           V v0, v1, v2, v3;
-          hn::LoadInterleaved4(d, line + t * 4, v0, v1, v2, v3);
-          hn::StoreU(v0, d, to);
-          hn::StoreU(v1, d, to + job.stride);
-          hn::StoreU(v2, d, to + 2 * job.stride);
-          hn::StoreU(v3, d, to + 3 * job.stride);
+          hn::LoadInterleaved4(d, window + t * 4, v0, v1, v2, v3);
+          hn::StoreU(v0, d, to + t);
+          hn::StoreU(v1, d, to + job.stride + t);
+          hn::StoreU(v2, d, to + 2 * job.stride + t);
+          hn::StoreU(v3, d, to + 3 * job.stride + t);
         } else {
           V v0, v1;
-          hn::LoadInterleaved2(d, line + t * 2, v0, v1);
-          hn::StoreU(v0, d, to);
-          hn::StoreU(v1, d, to + job.stride);
+          hn::LoadInterleaved2(d, window + t * 2, v0, v1);
+          hn::StoreU(v0, d, to + t);
+          hn::StoreU(v1, d, to + job.stride + t);
         }
+      }
+      for (; t < job.columns; ++t) {
+        for (std::int64_t q = 0; q < job.m; ++q) to[q * job.stride + t] = window[t * job.m + q];
       }
     }
   }
@@ -622,8 +627,8 @@ void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to)
 void put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
   HWY_DYNAMIC_DISPATCH(Put)(from, count, step, to);
 }
-void deal(const Deal& job, const Real* image, Real* line, Real* planes) {
-  HWY_DYNAMIC_DISPATCH(DealPlanes)(job, image, line, planes);
+void deal(const Deal& job, const Real* image, Real* window, Real* planes) {
+  HWY_DYNAMIC_DISPATCH(DealPlanes)(job, image, window, planes);
 }
 
 }  // namespace tapestry::kernels

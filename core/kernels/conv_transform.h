@@ -112,6 +112,7 @@ struct Window {
   std::int64_t height, width;  // of the image
   std::int64_t y0, x0, step_h, step_w;
   std::int64_t rows, columns;
+  std::int64_t ahead = 0;  // from image to the one that is copied next, which is fetched early
 };
 void copy_window(const Window& window, const Real* image, Real* to);
 
@@ -130,10 +131,11 @@ struct Deal {
   std::int64_t m, rows, columns;  // rows and columns of a plane
   std::int64_t last;              // only planes p < last need the last row
   std::int64_t stride;            // numbers from one plane to the next
+  std::int64_t ahead;             // as in Window
 };
-/// `line` is scratch space for m · (columns + lanes) numbers. A vector beyond the end of each plane
-/// may be overwritten. m is 2 or 4.
-void deal(const Deal& job, const Real* image, Real* line, Real* planes);
+/// `window` is scratch space for the rows · m · columns · m pixels and m vectors. A vector beyond the
+/// end of each plane may be overwritten. m is 2 or 4.
+void deal(const Deal& job, const Real* image, Real* window, Real* planes);
 
 }  // namespace tapestry::kernels
 

@@ -330,8 +330,10 @@ class Winograd {
       job.rows = segment.row1 - segment.row0 + 1;  // one more, for the lower border of the last row
       job.columns = columns;
       job.last = n_ - m_;
+      job.ahead = st_.in_h * st_.in_w;
       job.stride = spread(job.rows * columns + lanes_);
-      Scratch<Real> planes(m_ * m_ * job.stride + lanes_ + columns), line(m_ * (columns + lanes_));
+      Scratch<Real> planes(m_ * m_ * job.stride + lanes_ + columns),
+          window(m_ * (m_ * job.rows * columns + lanes_));
       std::vector<std::int32_t> offsets;
       for (std::int64_t i = 0; i < n_; ++i) {
         for (std::int64_t j = 0; j < n_; ++j) {
@@ -347,7 +349,7 @@ class Winograd {
       const Real* image =
           operands_.source + segment.block * st_.groups * st_.in_channels * st_.in_h * st_.in_w;
       for (std::int64_t k = k0; k < k1; ++k) {
-        deal(job, image + k % st_.in_channels * st_.in_h * st_.in_w, line.data(), planes.data());
+        deal(job, image + k % st_.in_channels * st_.in_h * st_.in_w, window.data(), planes.data());
         transform_input(w_.scheme_, planes.data(), offsets.data(), vectors.data(), segment.count,
                         inputs_.data() + k * w_.columns_, input_stride_);
       }

@@ -379,37 +379,59 @@ void TransposeRest(const Real* from, std::int64_t from_stride, std::int64_t rows
   if (rows == 1) TransposeRows<1>(from, from_stride, columns, to, to_stride);
 }
 
-// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 4 × 4 floats inside registers. Four
-// rows at a time, so that the processor sees few streams and fetches ahead; at most 64 columns, so
-// that what is written stays in the first-level cache.
+#if HWY_TARGET != HWY_SCALAR
+// 4 columns of as many rows as there are lanes in d: a block of a vector, four lanes, holds four of
+// the rows, and each block is transposed in itself.
+template <class D>
+void TransposeBlock(D d, const Real* from, std::int64_t from_stride, Real* to,
+                    std::int64_t to_stride) {
+  const auto rows = [&](int i) {
+    const hn::FixedTag<Real, 4> d4;
+    const auto low = hn::LoadU(d4, from + i * from_stride);
+    if constexpr (hn::MaxLanes(D()) == 4) {
+      return low;
+    } else {
+      return hn::Combine(d, hn::LoadU(d4, from + (i + 4) * from_stride), low);
+    }
+  };
+  const hn::Repartition<std::uint64_t, D> d64;
+  const auto pairs = [&](auto v) { return hn::BitCast(d64, v); };
+  const auto r0 = rows(0), r1 = rows(1), r2 = rows(2), r3 = rows(3);
+  const auto low01 = pairs(hn::InterleaveLower(d, r0, r1)),
+             high01 = pairs(hn::InterleaveUpper(d, r0, r1)),
+             low23 = pairs(hn::InterleaveLower(d, r2, r3)),
+             high23 = pairs(hn::InterleaveUpper(d, r2, r3));
+  const auto put = [&](int k, auto v) { hn::StoreU(hn::BitCast(d, v), d, to + k * to_stride); };
+  put(0, hn::InterleaveLower(d64, low01, low23));
+  put(1, hn::InterleaveUpper(d64, low01, low23));
+  put(2, hn::InterleaveLower(d64, high01, high23));
+  put(3, hn::InterleaveUpper(d64, high01, high23));
+}
+#endif
+
+// to[k · to_stride + i] = from[i · from_stride + k]: blocks of 8 × 4 or 4 × 4 floats inside
+// registers. Few rows at a time, so that the processor sees few streams and fetches ahead; at most
+// 64 columns, so that what is written stays in the first-level cache.
 void Transpose(const Real* from, std::int64_t from_stride, std::int64_t rows, std::int64_t columns,
                Real* to, std::int64_t to_stride) {
 #if HWY_TARGET != HWY_SCALAR
   if constexpr (sizeof(Real) == 4) {
-    const hn::FixedTag<Real, 4> d;
     constexpr std::int64_t kColumns = 64;
     const std::int64_t whole_columns = rows < 4 ? 0 : columns / 4 * 4;
+    const hn::CappedTag<Real, 8> wide;
+    const std::int64_t wide_rows = hn::Lanes(wide);
+    const auto block = [&](auto d, std::int64_t i, std::int64_t k0, std::int64_t k1) {
+      for (std::int64_t k = k0; k < k1; k += 4) {
+        TransposeBlock(d, from + i * from_stride + k, from_stride, to + k * to_stride + i,
+                       to_stride);
+      }
+    };
     for (std::int64_t k0 = 0; k0 < whole_columns; k0 += kColumns) {
       const std::int64_t k1 = std::min(k0 + kColumns, whole_columns);
+      std::int64_t i = 0;
+      for (; i + wide_rows <= rows; i += wide_rows) block(wide, i, k0, k1);
       // The last four rows may overlap those before.
-      for (std::int64_t at = 0; at < rows; at += 4) {
-        const std::int64_t i = std::min(at, rows - 4);
-        const Real* in = from + i * from_stride;
-        Real* out = to + k0 * to_stride + i;
-        for (std::int64_t k = k0; k < k1; k += 4, out += 4 * to_stride) {
-          const auto r0 = hn::LoadU(d, in + k), r1 = hn::LoadU(d, in + from_stride + k);
-          const auto r2 = hn::LoadU(d, in + 2 * from_stride + k),
-                     r3 = hn::LoadU(d, in + 3 * from_stride + k);
-          const auto low01 = hn::InterleaveLower(d, r0, r1),
-                     high01 = hn::InterleaveUpper(d, r0, r1);
-          const auto low23 = hn::InterleaveLower(d, r2, r3),
-                     high23 = hn::InterleaveUpper(d, r2, r3);
-          hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, out);
-          hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, out + to_stride);
-          hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, out + 2 * to_stride);
-          hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, out + 3 * to_stride);
-        }
-      }
+      for (; i < rows; i += 4) block(hn::FixedTag<Real, 4>(), std::min(i, rows - 4), k0, k1);
     }
     TransposeRest(from + whole_columns, from_stride, rows, columns - whole_columns,
                   to + whole_columns * to_stride, to_stride);
