@@ -9,7 +9,7 @@
 #include <hwy/highway.h>
 
 #include "core/kernels/ceil_div.h"
-#include "core/kernels/conv_transform.h"
+#include "core/kernels/conv_window.h"
 #include "core/memory.h"
 #include "core/parallel.h"
 

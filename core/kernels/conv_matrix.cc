@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/kernels/ceil_div.h"
-#include "core/kernels/conv_transform.h"
+#include "core/kernels/conv_window.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "core/kernels/ceil_div.h"
-#include "core/kernels/conv_transform.h"
+#include "core/kernels/conv_window.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
 #include "core/parallel.h"

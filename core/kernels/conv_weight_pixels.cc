@@ -3,8 +3,8 @@
 
 #include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_stencil.h"
-#include "core/kernels/conv_transform.h"
 #include "core/kernels/conv_weight.h"
+#include "core/kernels/conv_window.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
 #include "core/parallel.h"

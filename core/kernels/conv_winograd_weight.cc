@@ -5,6 +5,7 @@
 
 #include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_transform.h"
+#include "core/kernels/conv_window.h"
 #include "core/kernels/conv_winograd.h"
 #include "core/kernels/gemm_tile.h"
 #include "core/memory.h"
