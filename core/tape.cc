@@ -19,6 +19,12 @@ struct TensorAccess {
   static bool is_only_handle(const Tensor& tensor) {
     return tensor.body_.use_count() == 1 && tensor.body_->storage.use_count() == 1;
   }
+  // The same value of the same tape with other numbers, or none.
+  static Tensor with_storage(const Tensor& tensor, std::shared_ptr<detail::Storage> storage) {
+    auto body = std::make_shared<detail::TensorBody>(tensor.body());
+    body->storage = std::move(storage);
+    return Tensor(std::move(body));
+  }
 };
 
 namespace {
@@ -267,6 +273,41 @@ std::vector<Tensor> Tape::vjp(const Tensor& y, const Tensor& seed, std::span<con
                              : Tensor::zeros(wrt[k].shape()));
   }
   return result;
+}
+
+namespace {
+// Of smaller tensors the numbers are kept; about what passes through memory in 0.1 ms.
+constexpr std::int64_t kLargeBytes = 1 << 20;
+}  // namespace
+
+Tensor computed_again(Tensor output, const std::shared_ptr<const detail::Origin>& origin) {
+  TensorAccess::body(output).origin = origin;
+  return output;
+}
+
+Saved::Saved(const Tensor& tensor) : tensor_(tensor) {
+  if (!tensor.defined()) return;
+  version_ = tensor.version();
+  if (tensor.size() * static_cast<std::int64_t>(sizeof(Real)) < kLargeBytes) return;
+  const detail::TensorBody& body = TensorAccess::body(tensor);
+  if (auto origin = body.origin.lock()) {
+    again_ = std::make_shared<const Again>(Again{body.storage, std::move(origin)});
+    tensor_ = TensorAccess::with_storage(tensor, nullptr);
+  }
+}
+
+Tensor Saved::operator()() const {
+  if (!again_) {
+    if (tensor_.defined() && tensor_.version() != version_) throw_overwritten();
+    return tensor_;
+  }
+  std::shared_ptr<detail::Storage> storage = again_->storage.lock();
+  if (storage == nullptr || storage->version != version_) {
+    storage = std::make_shared<detail::Storage>(tensor_.size());
+    again_->origin->compute(storage->data);
+    storage->version = version_;
+  }
+  return TensorAccess::with_storage(tensor_, std::move(storage));
 }
 
 void Saved::throw_overwritten() const {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <initializer_list>
 #include <iosfwd>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -170,24 +171,39 @@ inline Tensor record(std::string_view op, std::initializer_list<Tensor> inputs, 
                 std::move(backward));
 }
 
+// Note [Computing again]
+// ~~~~~~~~~~~~~~~~~~~~~~
+// What fills the memory of a training step is what ops keep for the reverse sweep. A norm keeps its
+// input, and the convolution that follows keeps the norm's output, of the same size, though one
+// walk through memory could make it again. So an op whose output follows from what it keeps anyway
+// may say how; others' Saved then do not keep that output's numbers alive, and compute them again
+// should they be gone (T. Chen, B. Xu, C. Zhang, C. Guestrin 2016 chose whole segments of a network
+// for this). Only of large tensors: the others' memory does not count, but their time may.
+
+/// Lets Saved compute `output` again instead of keeping its numbers. Its op's Backward should hold
+/// `origin`, or it is gone, and nobody may overwrite what it reads. Returns output.
+Tensor computed_again(Tensor output, const std::shared_ptr<const detail::Origin>& origin);
+
 /// A tensor kept for the reverse sweep; reading it later throws Error if someone has overwritten it
 /// meanwhile.
 class Saved {
  public:
   Saved() = default;
-  explicit Saved(const Tensor& tensor)
-      : tensor_(tensor), version_(tensor.defined() ? tensor.version() : 0) {}
-  const Tensor& operator()() const {
-    if (tensor_.defined() && tensor_.version() != version_) throw_overwritten();
-    return tensor_;
-  }
+  explicit Saved(const Tensor& tensor);
+  Tensor operator()() const;
   bool defined() const { return tensor_.defined(); }
   const Shape& shape() const { return tensor_.shape(); }
 
  private:
+  /// What there is instead of the numbers.
+  struct Again {
+    std::weak_ptr<detail::Storage> storage;  // while others hold it
+    std::shared_ptr<const detail::Origin> origin;
+  };
   [[noreturn]] void throw_overwritten() const;
-  Tensor tensor_;
+  Tensor tensor_;  // without numbers if again_
   std::uint64_t version_ = 0;
+  std::shared_ptr<const Again> again_;
 };
 
 /// What the gradient of `other` needs of x: x, or nothing if ops on `other` are not recorded. A

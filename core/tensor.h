@@ -30,9 +30,17 @@ struct Storage {
   std::uint64_t version = 0;
 };
 
+/// What a tensor follows from: see Note [Computing again].
+struct Origin {
+  virtual ~Origin() = default;
+  /// Writes the tensor's numbers, the same bits each time.
+  virtual void compute(Real* to) const = 0;
+};
+
 struct TensorBody {
   Shape shape;
   std::shared_ptr<Storage> storage;
+  std::weak_ptr<const Origin> origin;
   std::int64_t offset = 0;
   std::uint64_t tape = 0;   // the tape this is a value of, 0 for none; see Tape::id_
   std::int32_t index = -1;  // its position there

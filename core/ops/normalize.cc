@@ -262,6 +262,35 @@ void check(const Norm& norm, const Tensor& x, const NormalizeOptions& options) {
   }
 }
 
+// What the gradient needs, and what y follows from.
+class Applied final : public detail::Origin {
+ public:
+  Applied(const Norm& norm, SharedMoments moments, Saved x, Saved gamma, Saved beta)
+      : norm_(norm),
+        moments_(std::move(moments)),
+        x_(std::move(x)),
+        gamma_(std::move(gamma)),
+        beta_(std::move(beta)) {}
+
+  void compute(Real* y) const override {
+    const Tensor x = x_(), gamma = gamma_(), beta = beta_();
+    kernels::AffineView affine = norm_.affine_view(gamma, beta);
+    affine.slope = norm_.slope;
+    kernels::norm_apply(x.data().data(), y, norm_.view(), affine, moments_->view());
+  }
+
+  Grads gradient(const Tensor& g, const Needs& need) const {
+    if (!Tape::recording() && norm_.set.count() > kFew)
+      return fused(norm_, g, x_(), gamma_(), beta_(), *moments_, need);
+    return recorded(norm_, moments_, g, x_(), gamma_(), beta_(), need);
+  }
+
+ private:
+  Norm norm_;
+  SharedMoments moments_;
+  Saved x_, gamma_, beta_;
+};
+
 Tensor run(std::string_view op, const Tensor& x, const NormSet& set,
            const NormalizeOptions& options, NormKind kind, const NormStats* fixed) {
   const Norm norm{op, set, options.affine.set, options.eps, options.slope, kind};
@@ -307,13 +336,12 @@ Tensor run(std::string_view op, const Tensor& x, const NormSet& set,
       *options.stats = {as_tensor(moments->mean.data()), as_tensor(variance.data())};
     }
   }
-  return record(op, {x, gamma, beta}, y,
-                [norm, moments, x = Saved(x), gamma = Saved(gamma), beta = Saved(beta)](
-                    const Tensor& g, const Needs& need) {
-                  if (!Tape::recording() && norm.set.count() > kFew)
-                    return fused(norm, g, x(), gamma(), beta(), *moments, need);
-                  return recorded(norm, moments, g, x(), gamma(), beta(), need);
-                });
+  const auto applied =
+      std::make_shared<const Applied>(norm, moments, Saved(x), Saved(gamma), Saved(beta));
+  return computed_again(
+      record(op, {x, gamma, beta}, y,
+             [applied](const Tensor& g, const Needs& need) { return applied->gradient(g, need); }),
+      applied);
 }
 
 }  // namespace

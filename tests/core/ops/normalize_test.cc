@@ -1,13 +1,16 @@
 #include "core/ops/normalize.h"
 
 #include <cmath>
+#include <functional>
 
 #include <doctest/doctest.h>
 
+#include "core/memory.h"
 #include "core/ops/arithmetic.h"
 #include "core/ops/movement.h"
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
+#include "core/random.h"
 #include "core/tape.h"
 #include "tests/support/gradcheck.h"
 
@@ -62,8 +65,7 @@ struct Family {
   NormSet statistics, affine;
 };
 
-std::vector<Family> families() {
-  const Shape image{3, 4, 2, 3};
+std::vector<Family> families(const Shape& image = {3, 4, 2, 3}) {
   return {
       {"BatchNorm", image, per_channel(image), per_channel(image)},
       {"LayerNorm", image, per_row(image, 3), per_position(image, 3)},
@@ -74,7 +76,7 @@ std::vector<Family> families() {
       {"BatchNorm1d", {5, 3}, per_channel({5, 3}), per_channel({5, 3})},
       {"LayerNorm rows", {5, 7}, per_row({5, 7}, 1), per_position({5, 7}, 1)},
       {"conditional", image, per_instance(image), per_instance(image)},
-      {"SPADE", image, per_channel(image), {1, 72, 1}},
+      {"SPADE", image, per_channel(image), {1, image.size(), 1}},
   };
 }
 
@@ -312,6 +314,74 @@ TEST_CASE("normalize: bits do not depend on threads") {
         return root_mean_square_normalize(x, set, {.affine = {g, {}, per_channel(shape)}});
       });
     }
+  }
+}
+
+TEST_CASE("normalize: an output that is computed again has the same bits, at any order") {
+  const Shape image{7, 34, 35, 33};  // more than a megabyte, see Note [Computing again]
+  std::int64_t computed_again = 0;
+  for (const Family& f : families(image)) {
+    const Tensor x = Rng(1).normal(f.shape), w = Rng(2).normal(f.shape);
+    const Tensor gamma = Rng(3).normal({f.affine.sets()}), beta = Rng(4).normal({f.affine.sets()});
+    NormStats stats;
+    const NormalizeOptions all{.affine = {gamma, beta, f.affine}, .slope = Real(0.2)};
+    normalize(x, f.statistics, {.stats = &stats});
+    const std::vector<std::function<Tensor()>> ways{
+        [&] { return normalize(x, f.statistics); }, [&] { return normalize(x, f.statistics, all); },
+        [&] { return root_mean_square_normalize(x, f.statistics, all); },
+        [&] { return normalize_with(x, f.statistics, stats, all); }};
+    for (const auto& way : ways) {
+      std::int64_t live = 0;
+      const auto gradients = [&](bool keep) {
+        Tape tape;
+        for (const Tensor& leaf : {x, w, gamma, beta}) tape.watch(leaf);
+        Tensor y = way();
+        const Tensor kept = keep ? y : Tensor();
+        const Tensor loss = sum(square(y * w));
+        y = Tensor();
+        live = memory_stats().live_bytes;
+        const GradientOptions unused{.allow_unused = true};
+        std::vector<Tensor> result =
+            tape.gradient(loss, {x, w, gamma, beta}, {.create_graph = true, .allow_unused = true});
+        const Tensor penalty = sum(square(result[0])) + sum(square(result[1]));
+        for (const Tensor& second : tape.gradient(penalty, {x, w, gamma, beta}, unused))
+          result.push_back(second);
+        return hash(result);
+      };
+      const std::uint64_t expected = gradients(true);
+      const std::int64_t most = live;
+      CHECK_MESSAGE(gradients(false) == expected, f.name);
+      computed_again +=
+          live <= most - x.size() * static_cast<std::int64_t>(sizeof(Real)) && f.shape == image;
+    }
+  }
+  // All of eight families and four ways but SPADE with scale and shift, which is several ops.
+  CHECK(computed_again == 29);
+}
+
+TEST_CASE("normalize: an output that is computed again follows from unchanged inputs only") {
+  const Shape shape{4, 16, 64, 64};
+  Tensor x = Rng(1).normal(shape), w = Tensor::ones(shape);
+  Tape tape;
+  tape.watch(x);
+  tape.watch(w);
+  Tensor y = normalize(x, per_channel(shape));
+  const std::vector<Real> before = y.to_vector();
+  const Tensor loss = sum(y * w);
+  SUBCASE("its own numbers may be overwritten") {
+    y.mutable_data()[5] = 1000;
+    CHECK(tape.gradient(loss, {w})[0].to_vector() == before);
+  }
+  SUBCASE("those of the norm's input may not") {
+    y = Tensor();
+    x.mutable_data()[5] = 1000;
+    CHECK(error_text([&] { tape.gradient(loss, {w}); }).find("has been overwritten since") !=
+          std::string::npos);
+  }
+  SUBCASE("it outlives the gradient of the norm") {
+    y = Tensor();
+    tape.gradient(loss, {x}, {.keep = true});
+    CHECK(tape.gradient(loss, {w})[0].to_vector() == before);
   }
 }
 
