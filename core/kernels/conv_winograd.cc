@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/kernels/ceil_div.h"
@@ -27,9 +28,9 @@ constexpr std::int64_t kChunkWork = 500'000;  // multiply-adds, about 10 µs
 /// The filters of each view.
 using Filters = std::vector<std::vector<Filter>>;
 
-// transformed[group][xi][pass][output channel][k], k = (filter, input channel).
+/// Those of a group whose weights begin at `weight`, to the layout of ChannelWeights.
 void transform_weights(const WinogradPlan& plan, const Filters& filters, const Real* weight,
-                       Real* transformed) {
+                       std::int64_t first, std::int64_t last, Real* transformed) {
   const Stencil& st = plan.st;
   const std::int64_t lanes = plan.tile.lanes;
   const std::int64_t kernel = std::min(st.weight_row, st.weight_channel);
@@ -46,7 +47,7 @@ void transform_weights(const WinogradPlan& plan, const Filters& filters, const R
     const View& view = plan.views[v];
     for (std::size_t p = view.first_pass; p < view.last_pass; ++p) {
       // What a filter's last vector writes beyond its channels, the next one overwrites.
-      std::int64_t to = static_cast<std::int64_t>(p) * plan.channels * plan.row;
+      std::int64_t to = static_cast<std::int64_t>(p) * (last - first) * plan.row;
       for (const Filter& filter : filters[v]) {
         Job& job = jobs.emplace_back(Job{{}, to});
         for (const std::int64_t tap : filter.weight[p - view.first_pass])
@@ -55,31 +56,50 @@ void transform_weights(const WinogradPlan& plan, const Filters& filters, const R
       }
     }
   }
-  parallel_for(st.groups * plan.channels, ceil_div(20'000, plan.depth * plan.products),
+  parallel_for(last - first, ceil_div(20'000, plan.depth * plan.products),
                [&](std::int64_t begin, std::int64_t end) {
                  // Of one output channel, channels last; then zeros, where a filter has no tap.
                  Scratch<Real> taps((kernel + 1) * channels);
                  std::fill(taps.data(), taps.data() + (kernel + 1) * channels, Real(0));
-                 for (std::int64_t item = begin; item < end; ++item) {
-                   const std::int64_t o = item % plan.channels, group = item / plan.channels;
-                   transpose(weight + group * st.group_weights() +
-                                 (plan.way.first_channel + o) * st.weight_row,
-                             st.weight_channel, st.in_channels, kernel, taps.data(), channels);
-                   Real* to =
-                       transformed + group * plan.products * plan.weight_stride + o * plan.row;
+                 for (std::int64_t o = begin; o < end; ++o) {
+                   transpose(weight + (first + o) * st.weight_row, st.weight_channel,
+                             st.in_channels, kernel, taps.data(), channels);
+                   Real* to = transformed + o * plan.row;
                    for (const Job& job : jobs) {
                      transform_weight(plan.way.scheme, taps.data(), job.offsets.data(),
                                       vectors.data(), static_cast<std::int64_t>(vectors.size()),
-                                      to + job.to, plan.weight_stride);
+                                      to + job.to, plan.weight_stride(last - first));
                    }
                  }
                });
 }
 
-void run_group(const WinogradPlan& plan, const std::vector<WindowRead>& reads,
+void run_group(const WinogradPlan& plan, const Filters& filters, const Real* weight,
                const WinogradOperands& operands) {
+  std::vector<WindowRead> reads;
+  for (std::size_t v = 0; v < filters.size(); ++v) {
+    std::int64_t k = plan.views[v].k0;
+    for (const Filter& filter : filters[v]) {
+      reads.push_back({filter.plane, filter.dy, filter.dx, k});
+      k += plan.st.in_channels;
+    }
+  }
   const std::vector<std::int64_t> first = plan.place();
   const std::int64_t all = static_cast<std::int64_t>(first.size()) * plan.blocks;
+  const std::int64_t channels = plan.st.out_channels, part = plan.channels_at_once();
+  Scratch<Real> transformed(plan.products * plan.weight_stride(part));
+  if (part < channels) {
+    WinogradUnit unit(plan, reads, first, operands, all, part);
+    unit.load(0, all);
+    for (std::int64_t o = 0; o < channels; o += part) {
+      const std::int64_t last = std::min(channels, o + part);
+      transform_weights(plan, filters, weight, o, last, transformed.data());
+      unit.multiply_and_store({transformed.data(), o, last});
+    }
+    return;
+  }
+  transform_weights(plan, filters, weight, 0, channels, transformed.data());
+  const ChannelWeights weights{transformed.data(), 0, channels};
   // Units end with a tile of products; with one image per lane, with a row of tiles, because whole
   // rows are stored.
   const std::int64_t step = plan.way.lanes == Lanes::kImages ? plan.tile_columns : plan.vectors,
@@ -95,10 +115,12 @@ void run_group(const WinogradPlan& plan, const std::vector<WindowRead>& reads,
     const std::int64_t work =
         all * plan.tile.lanes * plan.products * plan.depth * plan.outputs / units;
     parallel_for(units, ceil_div(kChunkWork, work), [&](std::int64_t begin, std::int64_t end) {
-      WinogradUnit unit(plan, reads, first, operands, std::min(all, (steps / units + 1) * step));
+      WinogradUnit unit(plan, reads, first, operands, std::min(all, (steps / units + 1) * step),
+                        channels);
       for (std::int64_t i = begin; i < end; ++i) {
-        unit.run(std::min(all, steps * i / units * step),
-                 std::min(all, steps * (i + 1) / units * step));
+        unit.load(std::min(all, steps * i / units * step),
+                  std::min(all, steps * (i + 1) / units * step));
+        unit.multiply_and_store(weights);
       }
     });
     return;
@@ -107,66 +129,23 @@ void run_group(const WinogradPlan& plan, const std::vector<WindowRead>& reads,
   // all threads.
   const std::int64_t large =
       std::max<std::int64_t>(std::max(kLargeUnitBytes / slot_bytes, kUnitSlots) / step, 1);
-  WinogradUnit unit(plan, reads, first, operands, std::min(all, large * step));
-  for (std::int64_t at = 0; at < steps; at += large)
-    unit.run(std::min(all, at * step), std::min(all, (at + large) * step));
-}
-
-void run_plan(const WinogradPlan& plan, const Real* source, const Real* weight, const Real* bias,
-              Real* result) {
-  const Stencil& st = plan.st;
-  Filters all;
-  std::vector<WindowRead> reads;
-  for (const View& view : plan.views) {
-    all.push_back(filters(st, view.first_pass, view.last_pass, plan.size.r));
-    std::int64_t k = view.k0;
-    for (const Filter& filter : all.back()) {
-      reads.push_back({filter.plane, filter.dy, filter.dx, k});
-      k += st.in_channels;
-    }
-  }
-  const std::int64_t weights = plan.products * plan.weight_stride;
-  Scratch<Real> transformed(st.groups * weights);
-  transform_weights(plan, all, weight, transformed.data());
-  for (std::int64_t group = 0; group < st.groups; ++group) {
-    const std::int64_t channel = group * st.out_channels + plan.way.first_channel;
-    run_group(
-        plan, reads,
-        {source + group * st.in_channels * st.in_h * st.in_w, transformed.data() + group * weights,
-         bias == nullptr ? nullptr : bias + channel, result + channel * st.out_h * st.out_w});
+  WinogradUnit unit(plan, reads, first, operands, std::min(all, large * step), channels);
+  for (std::int64_t at = 0; at < steps; at += large) {
+    unit.load(std::min(all, at * step), std::min(all, (at + large) * step));
+    unit.multiply_and_store(weights);
   }
 }
 
-/// Ways that together compute all output channels.
-struct Choice {
-  std::vector<WinogradWay> ways;
-  double cost;
-};
-
-/// The cheapest one by some schemes.
-Choice choose(const Stencil& st, std::span<const Scheme> schemes) {
-  Choice best{{}, std::numeric_limits<double>::infinity()};
+/// The cheapest way by some schemes, and what it costs.
+std::pair<WinogradWay, double> choose(const Stencil& st, std::span<const Scheme> schemes) {
+  std::pair<WinogradWay, double> best{{}, std::numeric_limits<double>::infinity()};
   for (const Scheme scheme : schemes) {
     for (const Lanes lanes : {Lanes::kTiles, Lanes::kImages}) {
       for (const bool together : {true, false}) {
         if (!together && st.passes.size() == 1) continue;
-        // All channels at once, then as many as have weights that stay near.
-        for (std::int64_t channels = st.out_channels, next = 0; channels > 0; channels = next) {
-          Choice choice{{}, 0};
-          next = channels;
-          const std::int64_t parts = ceil_div(st.out_channels, channels);
-          for (std::int64_t i = 0; i < parts; ++i) {
-            const WinogradWay& way = choice.ways.emplace_back(
-                WinogradWay{scheme, lanes, together, st.out_channels * i / parts,
-                            st.out_channels * (i + 1) / parts});
-            const WinogradPlan plan(st, way);
-            choice.cost += plan.cost();
-            next = std::min(next, plan.near_channels());
-          }
-          const bool last = next == channels || channels < st.out_channels;
-          if (choice.cost < best.cost) best = std::move(choice);
-          if (last) break;
-        }
+        const WinogradWay way{scheme, lanes, together};
+        const double cost = WinogradPlan(st, way).cost();
+        if (cost < best.second) best = {way, cost};
       }
     }
   }
@@ -181,13 +160,21 @@ double winograd_cost(const Stencil& st) {
   if (st.images == 0 || std::min(st.in_channels, st.out_channels) < kFewChannels ||
       st.all_taps() <= static_cast<std::int64_t>(st.passes.size()))
     return std::numeric_limits<double>::infinity();
-  return choose(st, kSchemes).cost;
+  return choose(st, kSchemes).second;
 }
 
 void run_winograd(const Stencil& st, const Real* source, const Real* weight, const Real* bias,
                   Real* result, std::span<const Scheme> schemes) {
-  for (const WinogradWay& way : choose(st, schemes).ways)
-    run_plan(WinogradPlan(st, way), source, weight, bias, result);
+  const WinogradPlan plan(st, choose(st, schemes).first);
+  Filters all;
+  for (const View& view : plan.views)
+    all.push_back(filters(st, view.first_pass, view.last_pass, plan.size.r));
+  for (std::int64_t group = 0; group < st.groups; ++group) {
+    const std::int64_t channel = group * st.out_channels;
+    run_group(plan, all, weight + group * st.group_weights(),
+              {source + group * st.in_channels * st.in_h * st.in_w,
+               bias == nullptr ? nullptr : bias + channel, result + channel * st.out_h * st.out_w});
+  }
 }
 
 }  // namespace tapestry::kernels

@@ -11,10 +11,12 @@ namespace {
 // Cycles per vector of tiles and each of the n² products: for a multiply-add (two per cycle, 15 %
 // lost around the edges), for transforming one channel's input or output, more if the pixels of a
 // row are not neighbors, and, per weight, for transforming it, more if an output channel's weights
-// are not, or if all of them do not fit a part of the third-level cache. Measured.
+// are not, or if they go to memory. Measured.
 constexpr double kProductCost = 0.58, kTransformCost = 10, kStepTransformCost = 15,
                  kRowWeightCost = 1.1, kColumnWeightCost = 1.5, kFarWeightCost = 2.5;
-constexpr double kWeightBytes = 8 << 20;
+// Transformed weights that stay in the third-level cache; if they do not, then transformed inputs
+// of all tiles, and the weights that are in use.
+constexpr std::int64_t kWeightBytes = 8 << 20, kInputBytes = 16 << 20, kPartBytes = 3 << 20;
 
 }  // namespace
 
@@ -23,9 +25,8 @@ WinogradPlan::WinogradPlan(const Stencil& stencil, const WinogradWay& chosen)
       way(chosen),
       size(scheme_size(way.scheme)),
       tile(tile_shape()),
-      channels(way.last_channel - way.first_channel),
       products(size.n * size.n),
-      outputs(channels * (way.together ? static_cast<std::int64_t>(st.passes.size()) : 1)),
+      outputs(st.out_channels * (way.together ? static_cast<std::int64_t>(st.passes.size()) : 1)),
       cut(outputs, tile.max_rows),
       vectors(tile_vectors(std::max<std::int64_t>(cut.max_height(), 1))),
       columns(vectors * tile.lanes),
@@ -39,7 +40,6 @@ WinogradPlan::WinogradPlan(const Stencil& stencil, const WinogradWay& chosen)
   }
   // Room for whole vectors of the last filter's channels.
   row += ceil_div(st.in_channels, tile.lanes) * tile.lanes - st.in_channels;
-  weight_stride = spread(static_cast<std::int64_t>(st.passes.size()) * channels * row);
   for (const Pass& pass : st.passes) {
     tile_rows = std::max(tile_rows, ceil_div(pass.rows, size.m));
     tile_columns = std::max(tile_columns, ceil_div(pass.columns, size.m));
@@ -49,8 +49,15 @@ WinogradPlan::WinogradPlan(const Stencil& stencil, const WinogradWay& chosen)
   pitch = tile_columns + (way.lanes == Lanes::kTiles ? 1 : 0);
 }
 
-double WinogradPlan::weight_bytes() const {
-  return static_cast<double>(depth * outputs * products) * sizeof(Real);
+std::int64_t WinogradPlan::channels_at_once() const {
+  constexpr std::int64_t kRealBytes = sizeof(Real);
+  const std::int64_t weight_bytes = depth * outputs * products * kRealBytes,
+                     input_bytes =
+                         block_slots() * blocks * tile.lanes * depth * products * kRealBytes;
+  if (weight_bytes <= kWeightBytes || input_bytes > kInputBytes) return st.out_channels;
+  // Whole panels.
+  const std::int64_t most = st.out_channels * kPartBytes / weight_bytes / tile.max_rows;
+  return std::min(st.out_channels, std::max<std::int64_t>(most, 1) * tile.max_rows);
 }
 
 std::int64_t WinogradPlan::row_slots() const {
@@ -71,17 +78,14 @@ double WinogradPlan::cost() const {
              results = rows * static_cast<double>(views.size());
   const bool steps = st.in_step_w > 1 || st.out_step_w > 1;
   const double transform = steps ? kStepTransformCost : kTransformCost;
-  const double weight = weight_bytes() > kWeightBytes       ? kFarWeightCost
+  const double weight_bytes = deep * rows * static_cast<double>(products * sizeof(Real));
+  const bool far = weight_bytes > kWeightBytes && channels_at_once() == st.out_channels;
+  const double weight = far                                 ? kFarWeightCost
                         : st.weight_row > st.weight_channel ? kRowWeightCost
                                                             : kColumnWeightCost;
   return static_cast<double>(st.groups * products) *
          (slots * (deep * rows * kProductCost + (deep + results) * transform) +
           deep * rows * weight);
-}
-
-std::int64_t WinogradPlan::near_channels() const {
-  return static_cast<std::int64_t>(static_cast<double>(channels) *
-                                   std::min(1.0, kWeightBytes / weight_bytes()));
 }
 
 std::vector<std::int64_t> WinogradPlan::place() const {

@@ -19,7 +19,7 @@ constexpr std::int64_t kChunkNumbers = 40'000;   // transformed ones, as much
 
 WinogradUnit::WinogradUnit(const WinogradPlan& plan, const std::vector<WindowRead>& reads,
                            const std::vector<std::int64_t>& first, const WinogradOperands& operands,
-                           std::int64_t slots)
+                           std::int64_t slots, std::int64_t channels)
     : plan_(plan),
       st_(plan.st),
       reads_(reads),
@@ -32,7 +32,7 @@ WinogradUnit::WinogradUnit(const WinogradPlan& plan, const std::vector<WindowRea
       input_stride_(spread(ceil_div(slots, plan.vectors) * plan.columns * plan.depth)),
       product_row_(ceil_div(slots, plan.vectors) * plan.columns),
       product_stride_(
-          spread(static_cast<std::int64_t>(plan.views.size()) * plan.outputs * product_row_)),
+          spread(static_cast<std::int64_t>(st_.passes.size()) * channels * product_row_)),
       inputs_(plan.products * input_stride_),
       products_(plan.products * product_stride_),
       offsets_(plan.depth) {
@@ -58,7 +58,7 @@ WinogradUnit::WinogradUnit(const WinogradPlan& plan, const std::vector<WindowRea
   }
 }
 
-void WinogradUnit::run(std::int64_t begin, std::int64_t end) {
+void WinogradUnit::load(std::int64_t begin, std::int64_t end) {
   count_ = end - begin;
   segments_.clear();
   const auto per_block = static_cast<std::int64_t>(first_.size());
@@ -74,7 +74,6 @@ void WinogradUnit::run(std::int64_t begin, std::int64_t end) {
     s += segment.count;
   }
   const std::int64_t columns = count_ * lanes_ * plan_.products;
-  const auto views = static_cast<std::int64_t>(plan_.views.size());
   parallel_for(st_.in_channels,
                ceil_div(kChunkNumbers, columns * static_cast<std::int64_t>(reads_.size())),
                [&](std::int64_t c0, std::int64_t c1) {
@@ -86,15 +85,24 @@ void WinogradUnit::run(std::int64_t begin, std::int64_t end) {
                    for (const auto& group : groups_) load_tiles(segment, group, c0, c1);
                  }
                });
+}
+
+void WinogradUnit::multiply_and_store(const ChannelWeights& weights) {
+  first_channel_ = weights.first;
+  last_channel_ = weights.last;
+  const std::int64_t columns = count_ * lanes_ * plan_.products;
+  const auto views = static_cast<std::int64_t>(plan_.views.size()),
+             passes = static_cast<std::int64_t>(st_.passes.size());
+  const std::int64_t rows = (weights.last - weights.first) * passes / views;
   parallel_for(plan_.products * views,
-               ceil_div(kChunkWork * plan_.products * views, columns * plan_.depth * plan_.outputs),
+               ceil_div(kChunkWork * plan_.products * views, columns * plan_.depth * rows),
                [&](std::int64_t first, std::int64_t last) {
                  for (std::int64_t i = first; i < last; ++i)
-                   multiply(i / views, plan_.views[static_cast<std::size_t>(i % views)]);
+                   multiply(weights, i / views, plan_.views[static_cast<std::size_t>(i % views)]);
                });
-  parallel_for(plan_.channels,
-               ceil_div(kChunkNumbers, columns * views * plan_.outputs / plan_.channels),
-               [&](std::int64_t o0, std::int64_t o1) {
+  parallel_for(weights.last - weights.first, ceil_div(kChunkNumbers, columns * passes),
+               [&](std::int64_t begin, std::int64_t end) {
+                 const std::int64_t o0 = weights.first + begin, o1 = weights.first + end;
                  for (const Segment& segment : segments_) {
                    if (plan_.way.lanes == Lanes::kImages) {
                      store_images(segment, o0, o1);
@@ -225,12 +233,13 @@ void WinogradUnit::load_images(const Segment& segment, std::int64_t c0, std::int
   }
 }
 
-void WinogradUnit::multiply(std::int64_t xi, const View& view) {
-  const auto first = static_cast<std::int64_t>(view.first_pass) * plan_.channels;
+void WinogradUnit::multiply(const ChannelWeights& weights, std::int64_t xi, const View& view) {
+  const std::int64_t channels = weights.last - weights.first;
+  const auto first = static_cast<std::int64_t>(view.first_pass) * channels;
   TileJob job;
-  job.rows = plan_.outputs;
+  job.rows = static_cast<std::int64_t>(view.last_pass - view.first_pass) * channels;
   job.depth = view.depth;
-  job.a = operands_.weight + xi * plan_.weight_stride + first * plan_.row;
+  job.a = weights.data + xi * plan_.weight_stride(channels) + first * plan_.row;
   job.a_stride = plan_.row;
   job.b = inputs_.data() + xi * input_stride_ + view.k0 * plan_.columns;
   job.offsets = offsets_.data();
@@ -238,11 +247,11 @@ void WinogradUnit::multiply(std::int64_t xi, const View& view) {
   job.slot_count = count_;
   job.c = products_.data() + xi * product_stride_ + first * product_row_;
   job.c_stride = product_row_;
-  const std::int64_t bytes =
-      plan_.cut.max_height() * plan_.row * static_cast<std::int64_t>(sizeof(Real));
+  const PanelCut cut(job.rows, plan_.tile.max_rows);
+  const std::int64_t bytes = cut.max_height() * plan_.row * static_cast<std::int64_t>(sizeof(Real));
   const std::int64_t panels = std::max<std::int64_t>(kPanelBytes / bytes, 1);
-  for (job.first_panel = 0; job.first_panel < plan_.cut.count; job.first_panel += panels) {
-    job.last_panel = std::min(plan_.cut.count, job.first_panel + panels);
+  for (job.first_panel = 0; job.first_panel < cut.count; job.first_panel += panels) {
+    job.last_panel = std::min(cut.count, job.first_panel + panels);
     run_tiles(job);
   }
 }
@@ -287,8 +296,7 @@ void WinogradUnit::store_tiles(const Segment& segment, std::size_t p, bool joine
       operands_.result + segment.block * st_.groups * st_.out_channels * st_.out_h * st_.out_w;
   const std::int64_t stride = st_.out_w * st_.out_step_h;
   for (std::int64_t o = o0; o < o1; ++o) {
-    const Real* from =
-        products_.data() + (static_cast<std::int64_t>(p) * plan_.channels + o) * product_row_;
+    const Real* from = products(p, o);
     Real* to = result + o * st_.out_h * st_.out_w;
     const auto transform = [&](const Real* in, const std::vector<TileVector>& to_place,
                                std::int64_t rows) {
@@ -303,9 +311,9 @@ void WinogradUnit::store_tiles(const Segment& segment, std::size_t p, bool joine
         const TileVector aside{run.in, 0};
         for (const bool next : {false, true}) {
           if (next && !joined) break;
-          transform_output_row(plan_.way.scheme, from + (next ? plan_.channels * product_row_ : 0),
-                               product_stride_, &aside, 1, bias(o), m_,
-                               tiles.data() + (next ? block : 0), m_ * lanes_);
+          transform_output_row(plan_.way.scheme, products(next ? p + 1 : p, o), product_stride_,
+                               &aside, 1, bias(o), m_, tiles.data() + (next ? block : 0),
+                               m_ * lanes_);
         }
         done = run.in;
       }
@@ -347,8 +355,7 @@ void WinogradUnit::store_images(const Segment& segment, std::int64_t o0, std::in
   for (std::int64_t o = o0; o < o1; ++o) {
     const std::int32_t* at = offsets.data();
     for (std::size_t p = 0; p < st_.passes.size(); ++p) {
-      const Real* from =
-          products_.data() + (static_cast<std::int64_t>(p) * plan_.channels + o) * product_row_;
+      const Real* from = products(p, o);
       for (std::int64_t s = 0; s < segment.count; ++s, at += m_ * m_) {
         const TileVector vector{(segment.at + s) * lanes_, 0};
         transform_output(plan_.way.scheme, from, product_stride_, &vector, 1, bias(o), at,

@@ -15,9 +15,15 @@ namespace tapestry::kernels {
 
 struct WinogradOperands {
   const Real* source;  // of the group in image 0
-  const Real* weight;  // transformed, of the group
-  const Real* bias;    // of the first channel, as is the result
+  const Real* bias;    // of its first channel, as is the result
   Real* result;
+};
+
+/// Transformed weights of output channels [first, last): [xi][pass][output channel][k], k =
+/// (filter, input channel).
+struct ChannelWeights {
+  const Real* data;
+  std::int64_t first, last;
 };
 
 /// A window of a plane, and the row of a unit's inputs that its channel 0 is transformed to.
@@ -31,10 +37,12 @@ class WinogradUnit {
  public:
   WinogradUnit(const WinogradPlan& plan, const std::vector<WindowRead>& reads,
                const std::vector<std::int64_t>& first, const WinogradOperands& operands,
-               std::int64_t slots);
+               std::int64_t slots, std::int64_t channels);
 
-  /// The vectors [begin, end) of all blocks.
-  void run(std::int64_t begin, std::int64_t end);
+  /// Transforms the inputs of vectors [begin, end) of all blocks.
+  void load(std::int64_t begin, std::int64_t end);
+  /// Their results for some output channels.
+  void multiply_and_store(const ChannelWeights& weights);
 
  private:
   /// The vectors of a unit that belong to one block: they are [at, at + count) of the unit and lie
@@ -54,7 +62,13 @@ class WinogradUnit {
   void load_tiles(const Segment& segment, const std::vector<WindowRead>& near, std::int64_t c0,
                   std::int64_t c1);
   void load_images(const Segment& segment, std::int64_t c0, std::int64_t c1);
-  void multiply(std::int64_t xi, const View& view);
+  void multiply(const ChannelWeights& weights, std::int64_t xi, const View& view);
+  /// The products of an output channel of a pass.
+  const Real* products(std::size_t p, std::int64_t o) {
+    return products_.data() +
+           (static_cast<std::int64_t>(p) * (last_channel_ - first_channel_) + o - first_channel_) *
+               product_row_;
+  }
   void store_tiles(const Segment& segment, std::size_t p, bool joined, std::int64_t o0,
                    std::int64_t o1);
   void store_images(const Segment& segment, std::int64_t o0, std::int64_t o1);
@@ -72,6 +86,7 @@ class WinogradUnit {
   std::vector<Slot> product_slots_;
   std::vector<Segment> segments_;
   std::int64_t count_ = 0;
+  std::int64_t first_channel_ = 0, last_channel_ = 0;  // of the products
 };
 
 }  // namespace tapestry::kernels
