@@ -16,7 +16,7 @@ constexpr double kProductCost = 0.58, kTransformCost = 10, kStepTransformCost = 
                  kRowWeightCost = 1.1, kColumnWeightCost = 1.5, kFarWeightCost = 2.5;
 // Transformed weights that stay in the third-level cache; if they do not, then transformed inputs
 // of all tiles, and the weights that are in use.
-constexpr std::int64_t kWeightBytes = 8 << 20, kInputBytes = 16 << 20, kPartBytes = 3 << 20;
+constexpr std::int64_t kWeightBytes = 8 << 20, kInputBytes = 16 << 20, kPartBytes = 1 << 20;
 
 }  // namespace
 

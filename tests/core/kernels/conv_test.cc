@@ -268,17 +268,23 @@ TEST_CASE("each algorithm equals the definition, not only where it is chosen") {
 
 TEST_CASE("Winograd equals the definition where not all transformed weights stay in a cache") {
   Numbers random;
-  const ConvShape s = square(2, 256, 300, 5, 4, 1, 1);
-  const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
-             bias = random.vector(s.out_channels);
-  std::vector<Real> y(static_cast<std::size_t>(s.y_size()));
-  kernels::reference::conv_forward(s, x.data(), w.data(), bias.data(), y.data());
-  check_close(run(s.y_size(),
-                  [&](Real* to) {
-                    kernels::run_winograd(kernels::forward_stencil(s), x.data(), w.data(),
-                                          bias.data(), to);
-                  }),
-              y, winograd(s.channels, 16));
+  for (const ConvShape& s : {square(2, 256, 300, 5, 4, 1, 1), square(3, 310, 80, 9, 4, 2, 1)}) {
+    CAPTURE(text(s));
+    const auto x = random.vector(s.x_size()), w = random.vector(s.w_size()),
+               g = random.vector(s.y_size()), bias = random.vector(310);
+    std::vector<Real> y(g.size()), dx(x.size());
+    kernels::reference::conv_forward(s, x.data(), w.data(), bias.data(), y.data());
+    kernels::reference::conv_input_grad(s, g.data(), w.data(), bias.data(), dx.data());
+    const kernels::Scheme scheme = s.stride_h == 1 ? kernels::Scheme::k4x4 : kernels::Scheme::k4x2;
+    const auto way = [&](const kernels::Stencil& st, const std::vector<Real>& from) {
+      return [&, st](Real* to) {
+        kernels::run_winograd(st, from.data(), w.data(), bias.data(), to, std::span(&scheme, 1));
+      };
+    };
+    check_close(run(s.y_size(), way(kernels::forward_stencil(s), x)), y, winograd(s.channels, 16));
+    check_close(run(s.x_size(), way(kernels::input_grad_stencil(s), g)), dx,
+                winograd(s.out_channels, 16));
+  }
 }
 
 TEST_CASE(
