@@ -23,8 +23,8 @@ std::atomic<bool> exact = [] {
 
 bool is_depthwise(const Stencil& st) { return st.in_channels == 1 && st.out_channels == 1; }
 
-/// Runs what is expected to be fastest, or returns false if that is im2col.
-bool run(const ConvShape& shape, const Stencil& stencil, const Real* source, const Real* weight,
+/// Runs what is expected to be fastest, or returns false if that is im2col with its cost `matrix`.
+bool run(double matrix, const Stencil& stencil, const Real* source, const Real* weight,
          const Real* bias, Real* result) {
   if (is_depthwise(stencil)) {
     run_depthwise(stencil, source, weight, bias, result);
@@ -32,7 +32,7 @@ bool run(const ConvShape& shape, const Stencil& stencil, const Real* source, con
   }
   const double direct = direct_cost(stencil),
                winograd = exact ? std::numeric_limits<double>::infinity() : winograd_cost(stencil);
-  if (matrix_cost(shape) < std::min(direct, winograd)) return false;
+  if (matrix < std::min(direct, winograd)) return false;
   if (winograd < direct) {
     run_winograd(stencil, source, weight, bias, result);
   } else {
@@ -49,7 +49,7 @@ void set_exact_convolution(bool value) { exact = value; }
 void conv_forward(const ConvShape& shape, const Real* x, const Real* weight, const Real* bias,
                   Real* y) {
   if (shape.y_size() == 0) return;
-  if (!run(shape, forward_stencil(shape), x, weight, bias, y))
+  if (!run(matrix_cost(shape), forward_stencil(shape), x, weight, bias, y))
     run_matrix_forward(shape, x, weight, bias, y);
 }
 
@@ -59,9 +59,10 @@ void conv_input_grad(const ConvShape& shape, const Real* g, const Real* weight, 
   // The stencil has a pass for each remainder by the stride. So many of them are slow, and take 0.2
   // ms even to look at.
   constexpr std::int64_t kManyPasses = 64;
-  const bool matrix = shape.stride_h * shape.stride_w >= kManyPasses &&
-                      matrix_cost(shape) < std::numeric_limits<double>::infinity();
-  if (matrix || !run(shape, input_grad_stencil(shape), g, weight, bias, dx))
+  const double matrix = matrix_input_cost(shape);
+  const bool only_matrix = shape.stride_h * shape.stride_w >= kManyPasses &&
+                           matrix < std::numeric_limits<double>::infinity();
+  if (only_matrix || !run(matrix, input_grad_stencil(shape), g, weight, bias, dx))
     run_matrix_input_grad(shape, g, weight, bias, dx);
 }
 

@@ -270,75 +270,37 @@ class Batch {
 
 namespace {
 
-/// Expected cycles.
-struct Cost {
-  double across, along;  // of run_batch(), run_stencil()
-};
+// Two vector operations per cycle, of which 79 % are reached: a multiply-add per tap and channel,
+// and about 12 for storing a vector and transposing it. Then 1.2 cycles for each number that is
+// transposed and 2.5 for each weight that is packed. Measured.
+constexpr double kOperation = 0.63, kTransposed = 1.2, kPacked = 2.5;
 
-// Two vector operations per cycle, of which 87 % are reached: a multiply-add per tap and channel,
-// and about 8 for storing a vector, 12 when it is to be transposed on top. Then 1.2 cycles for each
-// number that is transposed, and for each row that is copied 12, and 0.6 for each number of it; 2.5
-// for each weight that is packed, 1 if it is not. A tile needs 4 cycles for each step of its sum,
-// however few rows and vectors it has. Measured.
-constexpr double kOperation = 0.575, kTransposed = 1.2, kRow = 12, kCopied = 0.6, kPacked = 2.5,
-                 kUnpacked = 1, kStep = 4;
-
-Cost costs(const Stencil& st) {
-  const std::int64_t lanes = tile_shape().lanes;
-  std::int64_t across = 0, along = 0, placed_rows = 0, placed = 0;
-  each_pixel(
-      st, [&](std::size_t, std::int64_t, std::int64_t, const Inside& rows, const Inside& columns) {
-        across += (rows.last - rows.first) * (columns.last - columns.first) * st.in_channels + 12;
-      });
-  const auto outputs = static_cast<double>(st.out_channels);
-  const PanelCut cut(st.out_channels, tile_shape().max_rows);
-  const std::int64_t most = tile_vectors(std::max<std::int64_t>(cut.max_height(), 1));
-  const std::int64_t width = st.columns + st.reach_w;
-  double thin = 0;  // cycles if each step of each tile takes kStep
-  for (const Pass& pass : st.passes) {
-    const std::int64_t slots = std::min(pass.rows * ceil_div(pass.columns, lanes),
-                                        ceil_div((pass.rows - 1) * width + pass.columns, lanes));
-    along += slots * (static_cast<std::int64_t>(pass.taps.size()) * st.in_channels + 8);
-    thin += kStep * static_cast<double>(ceil_div(slots, most) * cut.count) *
-            static_cast<double>(static_cast<std::int64_t>(pass.taps.size()) * st.in_channels);
-    placed_rows += pass.rows;
-    placed += pass.rows * pass.columns;
-  }
-  const auto copy = [](std::int64_t rows, std::int64_t numbers) {
-    return kRow * static_cast<double>(rows) + kCopied * static_cast<double>(numbers);
-  };
-  const bool as_it_lies = st.planes.size() == 1 && st.out_step_w == 1 && width == st.in_w;
-  const std::int64_t packed_rows = as_it_lies ? 0
-                                              : st.in_channels * (st.rows + st.reach_h) *
-                                                    static_cast<std::int64_t>(st.planes.size());
-  const double image =
-      std::max(kOperation * static_cast<double>(along) * outputs, thin) +
-      copy(packed_rows, packed_rows * width) +
-      (st.columns % lanes == 0 && st.out_step_w == 1 ? 0 : outputs * copy(placed_rows, placed));
+/// Expected time of run_batch() in cycles.
+double batch_cost(const Stencil& st) {
   const Batch batch(st);
+  if (!batch.fits()) return std::numeric_limits<double>::infinity();
+  std::int64_t operations = 0;
+  each_pixel(st, [&](std::size_t, std::int64_t, std::int64_t, const Inside& rows,
+                     const Inside& columns) {
+    operations += (rows.last - rows.first) * (columns.last - columns.first) * st.in_channels + 12;
+  });
+  const auto outputs = static_cast<double>(st.out_channels);
   const double block =
-      1.1 * kOperation * static_cast<double>(across) * outputs +
-      kTransposed * static_cast<double>(st.in_channels * st.in_h * st.in_w * lanes);
-  const auto groups = static_cast<double>(st.groups);
-  const double weights = outputs * static_cast<double>(st.in_channels * st.all_taps());
-  return {batch.fits() ? groups * (block * static_cast<double>(batch.vectors()) + kPacked * weights)
-                       : std::numeric_limits<double>::infinity(),
-          groups * (image * static_cast<double>(st.images) +
-                    (reads_weights_in_place(st) ? kUnpacked : kPacked) * weights)};
+      kOperation * static_cast<double>(operations) * outputs +
+      kTransposed * static_cast<double>(st.in_channels * st.in_h * st.in_w * tile_shape().lanes);
+  return static_cast<double>(st.groups) *
+         (block * static_cast<double>(batch.vectors()) +
+          kPacked * outputs * static_cast<double>(st.in_channels * st.all_taps()));
 }
 
 }  // namespace
 
 bool batch_pays(const Stencil& st) {
   if (st.in_channels == 0 || st.out_channels == 0 || st.images == 0) return false;
-  const Cost cost = costs(st);
-  return cost.across < cost.along;
+  return batch_cost(st) < stencil_cost(st);
 }
 
-double direct_cost(const Stencil& st) {
-  const Cost cost = costs(st);
-  return std::min(cost.across, cost.along);
-}
+double direct_cost(const Stencil& st) { return std::min(batch_cost(st), stencil_cost(st)); }
 
 void run_batch(const Stencil& stencil, const Real* source, const Real* weight, const Real* bias,
                Real* result) {

@@ -107,8 +107,9 @@ class Columns {
                                            s.stride_w,
                                            s.out_h(),
                                            s.out_w()};
-                       for (std::int64_t n = 0; n < s.n; ++n, to += size.pixels)
-                         copy_window(window, x + (n * s.channels + c) * s.height * s.width, to);
+                       copy_windows(window, s.n, x + c * s.height * s.width,
+                                    s.channels * s.height * s.width, to, size.pixels);
+                       to += s.n * size.pixels;
                      }
                    }
                  });
@@ -265,10 +266,10 @@ double columns_cost(const ConvShape& s) {
     return std::numeric_limits<double>::infinity();
   const auto pixels = static_cast<double>(size.all_pixels), depth = static_cast<double>(size.depth),
              outputs = static_cast<double>(s.out_channels);
-  // 1.5 per number of the columns and 60 for each window that is copied, 1.2 per number of the
+  // 1.5 per number of the columns and 30 for each window that is copied, 1.2 per number of the
   // result, 0.7 per weight, which comes from memory; two vectors of products per cycle, of which
   // 85 % are reached. Measured.
-  return depth * (1.5 * pixels + 60 * static_cast<double>(s.n)) + 1.2 * pixels * outputs +
+  return depth * (1.5 * pixels + 30 * static_cast<double>(s.n)) + 1.2 * pixels * outputs +
          depth * outputs * (0.7 + 0.59 * pixels / static_cast<double>(tile_shape().lanes));
 }
 
@@ -278,9 +279,22 @@ bool by_image(const ConvShape& s) { return images_cost(s) < columns_cost(s); }
 
 double matrix_cost(const ConvShape& s) { return std::min(images_cost(s), columns_cost(s)); }
 
+double matrix_input_cost(const ConvShape& s) {
+  // Columns are turned around and added up, 1 for each number, and the result is cleared before.
+  // Measured.
+  const Sizes size(s);
+  const double adding = lies_as_columns(s) ? 0
+                                           : static_cast<double>(size.depth * size.all_pixels) +
+                                                 0.5 * static_cast<double>(s.x_size());
+  return std::min(images_cost(s), columns_cost(s) + adding);
+}
+
 double matrix_weight_cost(const ConvShape& s) {
   const Sizes size(s);
-  if (s.groups != 1 || !lies_as_columns(s) || size.pixels < kLongSum) return columns_cost(s);
+  if (s.groups != 1 || !lies_as_columns(s) || size.pixels < kLongSum) {
+    // g is merged, 1 for each number. Measured.
+    return columns_cost(s) + (s.n == 1 ? 0 : static_cast<double>(size.all_pixels * s.out_channels));
+  }
   // As above, and 1.5 for each number that is turned around.
   const auto pixels = static_cast<double>(size.all_pixels),
              weights = static_cast<double>(s.w_size());

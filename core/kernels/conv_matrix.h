@@ -8,9 +8,9 @@
 
 namespace tapestry::kernels {
 
-/// Expected time in cycles of each of the first two below, and of the last; infinity for shapes
-/// that they should not do.
+/// Expected time in cycles of each of the three below; infinity for shapes that they should not do.
 double matrix_cost(const ConvShape& shape);
+double matrix_input_cost(const ConvShape& shape);
 double matrix_weight_cost(const ConvShape& shape);
 
 /// As conv_forward(), conv_input_grad() and conv_weight_grad(), for shapes with at least one pixel.

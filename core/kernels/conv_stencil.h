@@ -29,6 +29,9 @@ namespace tapestry::kernels {
 // and read g with stride 1:
 //   one pass for each remainder ("polyphase"). No product with an inserted zero is ever formed.
 // - Padding 0, stride 1: the tensor itself serves as the plane, nothing is copied.
+// - Rows of 14 pixels fill 2 vectors of 8 to 87 %, and a plane's padding is in the way of vectors
+// that run across rows. Where that costs more than copies do (copies_taps()), it is im2col after
+// all, but of a band of rows at a time, which stays in the second-level cache.
 
 /// Reads packed pixel (row + dy, column + dx) of a plane, times weight number `weight` of a
 /// (channel, channel) pair.
@@ -99,6 +102,13 @@ std::int64_t weight_begin(const Stencil& stencil, std::size_t pass);
 /// Whether run_stencil() reads weights as they lie in memory: those of a row follow each other, and
 /// each is used for few pixels.
 bool reads_weights_in_place(const Stencil& stencil);
+
+/// Whether run_stencil() copies the pixels that each tap reads side by side, instead of reading
+/// them from planes: vectors end within a row of those where rows are short.
+bool copies_taps(const Stencil& stencil);
+
+/// Expected time of run_stencil() in cycles.
+double stencil_cost(const Stencil& stencil);
 
 /// result = stencil applied to source with `weight`, plus bias (one number per output channel, or
 /// null).

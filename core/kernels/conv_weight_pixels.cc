@@ -126,21 +126,18 @@ class WeightPixels {
 
  private:
   void pack_x(const Real* image, std::int64_t row, Real* to) const {
-    for (std::int64_t c = 0; c < st_.in_channels; ++c) {
-      for (const Plane& plane : st_.planes) {
-        copy_window({st_.in_h, st_.in_w, row * st_.in_step_h + plane.row0, plane.column0,
-                     st_.in_step_h, st_.in_step_w, band_rows_ + st_.reach_h, width_},
-                    image + c * st_.in_h * st_.in_w, to);
-        to += x_pitch_;
-      }
+    const auto planes = static_cast<std::int64_t>(st_.planes.size());
+    for (const Plane& plane : st_.planes) {
+      copy_windows({st_.in_h, st_.in_w, row * st_.in_step_h + plane.row0, plane.column0,
+                    st_.in_step_h, st_.in_step_w, band_rows_ + st_.reach_h, width_},
+                   st_.in_channels, image, st_.in_h * st_.in_w, to, planes * x_pitch_);
+      to += x_pitch_;
     }
   }
 
   void pack_g(const Real* from, std::int64_t rows, std::int64_t row, Real* to) const {
-    for (std::int64_t o = 0; o < rows; ++o) {
-      copy_window({st_.out_h, st_.out_w, row, 0, 1, 1, band_rows_, width_},
-                  from + o * st_.out_h * st_.out_w, to + o * g_pitch_);
-    }
+    copy_windows({st_.out_h, st_.out_w, row, 0, 1, 1, band_rows_, width_}, rows, from,
+                 st_.out_h * st_.out_w, to, g_pitch_);
   }
 
   void add_lanes(const Real* sums, std::int64_t weights, double* to) const {

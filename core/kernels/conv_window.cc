@@ -88,12 +88,15 @@ void CopyRows(const Real* in, std::int64_t in_step, std::int64_t rows, std::int6
   }
 }
 
-void CopyWindow(const Window& window, const Real* image, Real* to) {
+void CopyWindows(const Window& window, std::int64_t images, const Real* image,
+                 std::int64_t image_step, Real* to, std::int64_t to_step) {
   const std::int64_t step = window.step_w, columns = window.columns;
   if (window.x0 == 0 && step == 1 && columns == window.width && window.step_h == 1 &&
       window.y0 >= 0 && window.y0 + window.rows <= window.height) {  // whole rows: one run
-    GatherLine(image + window.y0 * window.width, window.rows * window.width, 0, 1,
-               window.rows * window.width, to);
+    for (std::int64_t n = 0; n < images; ++n) {
+      GatherLine(image + n * image_step + window.y0 * window.width, window.rows * window.width, 0,
+                 1, window.rows * window.width, to + n * to_step);
+    }
     return;
   }
   const auto within = [](std::int64_t x, std::int64_t apart, std::int64_t most) {
@@ -106,7 +109,6 @@ void CopyWindow(const Window& window, const Real* image, Real* to) {
                                    i0),
                      j0 = within(-window.x0, step, columns),
                      j1 = std::max(within(window.width - window.x0, step, columns), j0);
-  Zeros(i0 * columns, to);
   // Most rows are short, so whole vectors may read into the image's next rows and write into those
   // of the window, which follow; but not beyond the end of either.
   const auto lanes = static_cast<std::int64_t>(kLanes);
@@ -122,20 +124,23 @@ void CopyWindow(const Window& window, const Real* image, Real* to) {
     if (read >= 0 && write >= 0)
       fast = std::min({i1 - i0, read / in_step + 1, write / columns + 1});
   }
-  if (fast > 0) {
-    using Copy = void (*)(const Real*, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                          std::int64_t, std::int64_t, std::int64_t, Real*);
-    constexpr Copy kCopies[2][5] = {
-        {CopyRows<1, 0>, CopyRows<1, 1>, CopyRows<1, 2>, CopyRows<1, 3>, CopyRows<1, 4>},
-        {CopyRows<2, 0>, CopyRows<2, 1>, CopyRows<2, 2>, CopyRows<2, 3>, CopyRows<2, 4>}};
-    kCopies[step - 1][vectors <= 4 ? vectors : 0](image + begin, in_step, fast, columns, j0, j1,
-                                                  vectors, window.ahead, to + i0 * columns);
+  using Copy = void (*)(const Real*, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                        std::int64_t, std::int64_t, std::int64_t, Real*);
+  constexpr Copy kCopies[2][5] = {
+      {CopyRows<1, 0>, CopyRows<1, 1>, CopyRows<1, 2>, CopyRows<1, 3>, CopyRows<1, 4>},
+      {CopyRows<2, 0>, CopyRows<2, 1>, CopyRows<2, 2>, CopyRows<2, 3>, CopyRows<2, 4>}};
+  for (; images > 0; --images, image += image_step, to += to_step) {
+    Zeros(i0 * columns, to);
+    if (fast > 0) {
+      kCopies[step - 1][vectors <= 4 ? vectors : 0](image + begin, in_step, fast, columns, j0, j1,
+                                                    vectors, window.ahead, to + i0 * columns);
+    }
+    for (std::int64_t i = i0 + fast; i < i1; ++i) {
+      GatherLine(image + (window.y0 + i * window.step_h) * window.width, window.width, window.x0,
+                 step, columns, to + i * columns);
+    }
+    Zeros((window.rows - i1) * columns, to + i1 * columns);
   }
-  for (std::int64_t i = i0 + fast; i < i1; ++i) {
-    GatherLine(image + (window.y0 + i * window.step_h) * window.width, window.width, window.x0,
-               step, columns, to + i * columns);
-  }
-  Zeros((window.rows - i1) * columns, to + i1 * columns);
 }
 
 void Interleave(const Real* even, const Real* odd, std::int64_t count, Real* to) {
@@ -171,9 +176,9 @@ void Put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
 void DealPlanes(const Deal& job, const Real* image, Real* window, Real* planes) {
   const D d;
   const std::int64_t wide = job.columns * job.m;
-  CopyWindow({job.height, job.width, job.y0, job.x0, job.step_h, job.step_w,
-              (job.rows - 1) * job.m + job.last, wide, job.ahead},
-             image, window);
+  CopyWindows({job.height, job.width, job.y0, job.x0, job.step_h, job.step_w,
+               (job.rows - 1) * job.m + job.last, wide, job.ahead},
+              1, image, 0, window, 0);
   // Whole vectors: what is stored beyond a row is overwritten by the next row, or lies between
   // planes. One or two columns more, as the border often is, are cheaper one by one.
   const std::int64_t odd = job.columns % kLanes <= 2 ? job.columns % kLanes : 0;
@@ -209,13 +214,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tapestry::kernels {
 
-HWY_EXPORT(CopyWindow);
+HWY_EXPORT(CopyWindows);
 HWY_EXPORT(Interleave);
 HWY_EXPORT(Put);
 HWY_EXPORT(DealPlanes);
 
-void copy_window(const Window& window, const Real* image, Real* to) {
-  HWY_DYNAMIC_DISPATCH(CopyWindow)(window, image, to);
+void copy_windows(const Window& window, std::int64_t images, const Real* image,
+                  std::int64_t image_step, Real* to, std::int64_t to_step) {
+  HWY_DYNAMIC_DISPATCH(CopyWindows)(window, images, image, image_step, to, to_step);
 }
 void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to) {
   HWY_DYNAMIC_DISPATCH(Interleave)(even, odd, count, to);

@@ -24,7 +24,12 @@ struct Window {
   std::int64_t rows, columns;
   std::int64_t ahead = 0;  // from image to the one that is copied next, which is fetched early
 };
-void copy_window(const Window& window, const Real* image, Real* to);
+/// The same of some images, image_step apart, to windows to_step apart.
+void copy_windows(const Window& window, std::int64_t images, const Real* image,
+                  std::int64_t image_step, Real* to, std::int64_t to_step);
+inline void copy_window(const Window& window, const Real* image, Real* to) {
+  copy_windows(window, 1, image, 0, to, 0);
+}
 
 /// to[2 · i] = even[i], to[2 · i + 1] = odd[i] for i < count.
 void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to);

@@ -209,6 +209,7 @@ TEST_CASE("convolutions of the shapes that nets have equal their definition") {
     check(square(1, 13, 3, 40, 9, 1, 4), random);   // and last layer
     check(square(2, 67, 35, 14, 3, 1, 1), random);  // residual block; channels in several blocks
     check(square(3, 33, 50, 16, 1), random);        // 1 × 1
+    check(square(8, 20, 70, 27, 3, 2, 1), random);  // rows that end within a vector
     check(square(2, 24, 24, 17, 3, 1, 1, 24), random);  // depthwise
     check(square(1, 200, 8, 6, 5, 1, 2), random);       // deep sums
     check(square(2, 130, 150, 7, 1), random);           // few pixels, many weights: last layers
