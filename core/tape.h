@@ -185,7 +185,7 @@ inline Tensor record(std::string_view op, std::initializer_list<Tensor> inputs, 
 Tensor computed_again(Tensor output, const std::shared_ptr<const detail::Origin>& origin);
 
 /// A tensor kept for the reverse sweep; reading it later throws Error if someone has overwritten it
-/// meanwhile.
+/// meanwhile. Hold what you have read while you use its data(): the numbers may be yours alone.
 class Saved {
  public:
   Saved() = default;

@@ -135,10 +135,10 @@ struct Kept {
     if (x[kNormX].defined()) norms = std::make_unique<Norms>(n);
   }
 
-  // nullptr where there is none.
-  const Real* input(Input which) const {
-    const Tensor& x = inputs[which]();
-    return x.defined() ? x.data().data() : nullptr;
+  Inputs read() const {
+    Inputs x;
+    std::transform(inputs.begin(), inputs.end(), x.begin(), [](const Saved& s) { return s(); });
+    return x;
   }
 
   const Sizes n;
@@ -147,14 +147,17 @@ struct Kept {
   std::unique_ptr<Norms> norms;
 };
 
-Tensor forward(Kept& k, Real eps) {
+// nullptr where there is none.
+const Real* numbers(const Tensor& x) { return x.defined() ? x.data().data() : nullptr; }
+
+Tensor forward(Kept& k, const Inputs& x, Real eps) {
   const auto [steps, samples, features, hidden] = k.n;
   const std::int64_t state = k.n.state();
   Norms* norms = k.norms.get();
   Tensor y = Tensor::empty({2, steps, samples, hidden});
   Real *h = y.mutable_data().data(), *c = h + steps * state;
   Real *gates = k.gates.mutable_data().data(), *top = k.top.mutable_data().data();
-  const Real* bias = k.input(kBias);
+  const Real* bias = numbers(x[kBias]);
 
   // What the inputs give to the gates does not depend on the state: one product for all steps.
   Real* from_x = norms ? norms->from_x.mutable_data().data() : gates;
@@ -163,21 +166,22 @@ Tensor forward(Kept& k, Real eps) {
                  .k = features,
                  .transpose_b = true,
                  .column_bias = norms ? nullptr : bias},
-                k.input(kX), k.input(kWeightX), from_x);
-  if (norms) norms->x.apply(0, k.n.rows(), from_x, k.input(kNormX), bias, eps, gates);
+                numbers(x[kX]), numbers(x[kWeightX]), from_x);
+  if (norms) norms->x.apply(0, k.n.rows(), from_x, numbers(x[kNormX]), bias, eps, gates);
 
   const kernels::GemmShape product{
       .m = samples, .n = 4 * hidden, .k = hidden, .transpose_b = true, .accumulate = !norms};
   Real* from_h = norms ? norms->from_h.mutable_data().data() : gates;
   Scratch<Real> normed(norms ? 4 * state : 1);
-  const Real *last_h = k.input(kH), *last_c = k.input(kC);
+  const Real *last_h = numbers(x[kH]), *last_c = numbers(x[kC]);
   for (std::int64_t t = 0; t < steps; ++t) {
-    kernels::gemm(product, last_h, k.input(kWeightH), from_h);
+    kernels::gemm(product, last_h, numbers(x[kWeightH]), from_h);
     if (norms)
-      norms->h.apply(t * samples, samples, from_h, k.input(kNormH), nullptr, eps, normed.data());
+      norms->h.apply(t * samples, samples, from_h, numbers(x[kNormH]), nullptr, eps, normed.data());
     kernels::lstm_gates(gates, norms ? normed.data() : nullptr, last_c, c, samples, hidden);
     if (norms)
-      norms->cell.apply(t * samples, samples, c, k.input(kCell), k.input(kCellBias), eps, top);
+      norms->cell.apply(t * samples, samples, c, numbers(x[kCell]), numbers(x[kCellBias]), eps,
+                        top);
     kernels::lstm_output(gates, norms ? top : c, top, h, samples, hidden);
     last_h = h, last_c = c;
     h += state, c += state, top += state;
@@ -188,7 +192,7 @@ Tensor forward(Kept& k, Real eps) {
 
 // Back through time with the kernels. The gradients of x, of weights and of the bias are one
 // product or sum over all steps.
-Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
+Grads fused(Kept& k, const Inputs& x, const Tensor& y, const Tensor& g, const Needs& need) {
   const auto [steps, samples, features, hidden] = k.n;
   const std::int64_t state = k.n.state(), all = steps * state;
   Norms* norms = k.norms.get();
@@ -209,44 +213,44 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   grads[kC] = Tensor::zeros({samples, hidden});
   Real *dh = grads[kH].mutable_data().data(), *dc = grads[kC].mutable_data().data();
   for (const Input which : {kNormX, kNormH, kCell, kCellBias}) {
-    if (need[which]) grads[which] = Tensor::zeros(k.inputs[which].shape());
+    if (need[which]) grads[which] = Tensor::zeros(x[which].shape());
   }
   Tensor no_beta;
   // Of one step, the gradient of what o multiplied, and of c'.
   Scratch<Real> dtop(state), through(state);
   for (std::int64_t t = steps; t-- > 0;) {
-    const Real* before = t > 0 ? c + (t - 1) * state : k.input(kC);
+    const Real* before = t > 0 ? c + (t - 1) * state : numbers(x[kC]);
     const Real* gates_now = gates + 4 * t * state;
     Real *dgates_now = dgates + 4 * t * state, *dfrom_h_now = dfrom_h + 4 * t * state;
     kernels::lstm_output_grad(gates_now, top + t * state, gh + t * state, dh, dgates_now,
                               norms ? dtop.data() : through.data(), samples, hidden);
     if (norms) {
-      norms->cell.backward(t * samples, samples, dtop.data(), c + t * state, k.input(kCell),
+      norms->cell.backward(t * samples, samples, dtop.data(), c + t * state, numbers(x[kCell]),
                            through.data(), grads[kCell], grads[kCellBias]);
     }
     kernels::lstm_gates_grad(gates_now, before, gc + t * state, through.data(), dc, dgates_now,
                              samples, hidden);
     if (norms) {
-      norms->h.backward(t * samples, samples, dgates_now, from_h + 4 * t * state, k.input(kNormH),
-                        dfrom_h_now, grads[kNormH], no_beta);
+      norms->h.backward(t * samples, samples, dgates_now, from_h + 4 * t * state,
+                        numbers(x[kNormH]), dfrom_h_now, grads[kNormH], no_beta);
     }
     if (t > 0 || need[kH])
-      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dfrom_h_now, k.input(kWeightH),
+      kernels::gemm({.m = samples, .n = hidden, .k = 4 * hidden}, dfrom_h_now, numbers(x[kWeightH]),
                     dh);
   }
   if (need[kWeightH]) {
     grads[kWeightH] = Tensor::empty({4 * hidden, hidden});
     kernels::GemmShape shape{.m = 4 * hidden, .n = hidden, .k = samples, .transpose_a = true};
     Real* dw = grads[kWeightH].mutable_data().data();
-    kernels::gemm(shape, dfrom_h, k.input(kH), dw);
+    kernels::gemm(shape, dfrom_h, numbers(x[kH]), dw);
     shape.k = (steps - 1) * samples;
     shape.accumulate = true;
     kernels::gemm(shape, dfrom_h + 4 * state, h, dw);
   }
-  if (need[kBias] && k.inputs[kBias].defined()) grads[kBias] = sum(of_gates, {0, 1});
+  if (need[kBias] && x[kBias].defined()) grads[kBias] = sum(of_gates, {0, 1});
   if (norms) {
     Tensor of_x = in_place_of(norms->from_x);
-    norms->x.backward(0, k.n.rows(), dgates, norms->from_x.data().data(), k.input(kNormX),
+    norms->x.backward(0, k.n.rows(), dgates, norms->from_x.data().data(), numbers(x[kNormX]),
                       of_x.mutable_data().data(), grads[kNormX], no_beta);
     dgates = of_x.mutable_data().data();
     of_gates = of_x;
@@ -254,11 +258,11 @@ Grads fused(Kept& k, const Tensor& y, const Tensor& g, const Needs& need) {
   if (need[kWeightX]) {
     grads[kWeightX] = Tensor::empty({4 * hidden, features});
     kernels::gemm({.m = 4 * hidden, .n = features, .k = k.n.rows(), .transpose_a = true}, dgates,
-                  k.input(kX), grads[kWeightX].mutable_data().data());
+                  numbers(x[kX]), grads[kWeightX].mutable_data().data());
   }
   if (need[kX]) {
     grads[kX] = Tensor::empty({steps, samples, features});
-    kernels::gemm({.m = k.n.rows(), .n = features, .k = 4 * hidden}, dgates, k.input(kWeightX),
+    kernels::gemm({.m = k.n.rows(), .n = features, .k = 4 * hidden}, dgates, numbers(x[kWeightX]),
                   grads[kX].mutable_data().data());
   }
   return grads;
@@ -289,10 +293,9 @@ Tensor composed(const Inputs& x, Real eps) {
 
 // For gradients of gradients: the definition is recorded once more, and its gradient with it.
 Grads recorded(const Kept& k, Real eps, const Tensor& g, const Needs& need) {
-  Inputs x;
+  Inputs x = k.read();
   std::vector<Tensor> wanted;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    x[i] = k.inputs[i]();
     if (!x[i].defined() || !need[i]) continue;
     // Entries of their own, because an input may depend on another one.
     x[i] = reshape(x[i], x[i].shape());
@@ -317,11 +320,11 @@ Tensor lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h, const 
   // The gradient of a norm of one or two numbers is mostly rounding: `normalize` knows how.
   if (norms.x.defined() && n.hidden <= 2) return composed(inputs, norms.eps);
   const auto kept = std::make_shared<Kept>(n, inputs);
-  const Tensor y = forward(*kept, norms.eps);
+  const Tensor y = forward(*kept, inputs, norms.eps);
   return record("lstm", inputs, y,
                 [kept, y = Saved(y), eps = norms.eps](const Tensor& g, const Needs& need) -> Grads {
                   return Tape::recording() ? recorded(*kept, eps, g, need)
-                                           : fused(*kept, y(), g, need);
+                                           : fused(*kept, kept->read(), y(), g, need);
                 });
 }
 

@@ -12,6 +12,7 @@
 #include "core/ops/normalize.h"
 #include "core/ops/reduce.h"
 #include "core/ops/unary.h"
+#include "core/random.h"
 #include "core/tape.h"
 #include "tests/core/kernels/pointwise_support.h"
 #include "tests/support/gradcheck.h"
@@ -120,6 +121,21 @@ TEST_CASE("lstm: the definition at every size, bits do not depend on threads") {
   });
   check_op_threads("lstm", inputs(3, 40, 29, 67), run);
   check_op_threads("lstm", inputs(3, 40, 29, 67, true), run);
+}
+
+TEST_CASE("lstm: an input that is computed again, see Note [Computing again], has the same bits") {
+  const Tensor x = Rng(1).normal({8, 64, 600}), wx = Rng(2).normal({20, 600}),
+               wh = Rng(3).normal({20, 5}), state = Tensor::zeros({64, 5});
+  const auto gradients = [&](bool keep) {
+    Tape tape;
+    for (const Tensor& leaf : {x, wx, wh}) tape.watch(leaf);
+    Tensor y = normalize(x, per_row(x.shape(), 1));
+    const Tensor kept = keep ? y : Tensor();
+    const Tensor loss = sum(square(lstm(y, {wx, wh}, state, state)));
+    y = Tensor();
+    return hash(tape.gradient(loss, {x, wx, wh}));
+  };
+  CHECK(gradients(false) == gradients(true));
 }
 
 TEST_CASE("lstm: shapes that do not fit are refused") {
