@@ -281,17 +281,17 @@ constexpr std::int64_t kLargeBytes = 1 << 20;
 }  // namespace
 
 Tensor computed_again(Tensor output, const std::shared_ptr<const detail::Origin>& origin) {
-  TensorAccess::body(output).origin = origin;
+  TensorAccess::body(output).storage->origin = origin;
   return output;
 }
 
 Saved::Saved(const Tensor& tensor) : tensor_(tensor) {
   if (!tensor.defined()) return;
   version_ = tensor.version();
-  if (tensor.size() * static_cast<std::int64_t>(sizeof(Real)) < kLargeBytes) return;
-  const detail::TensorBody& body = TensorAccess::body(tensor);
-  if (auto origin = body.origin.lock()) {
-    again_ = std::make_shared<const Again>(Again{body.storage, std::move(origin)});
+  const std::shared_ptr<detail::Storage>& storage = TensorAccess::body(tensor).storage;
+  if (storage->count * static_cast<std::int64_t>(sizeof(Real)) < kLargeBytes) return;
+  if (auto origin = storage->origin.lock()) {
+    again_ = std::make_shared<const Again>(Again{storage, storage->count, std::move(origin)});
     tensor_ = TensorAccess::with_storage(tensor, nullptr);
   }
 }
@@ -303,9 +303,10 @@ Tensor Saved::operator()() const {
   }
   std::shared_ptr<detail::Storage> storage = again_->storage.lock();
   if (storage == nullptr || storage->version != version_) {
-    storage = std::make_shared<detail::Storage>(tensor_.size());
+    storage = std::make_shared<detail::Storage>(again_->count);
     again_->origin->compute(storage->data);
     storage->version = version_;
+    storage->origin = again_->origin;
   }
   return TensorAccess::with_storage(tensor_, std::move(storage));
 }

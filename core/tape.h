@@ -180,8 +180,9 @@ inline Tensor record(std::string_view op, std::initializer_list<Tensor> inputs, 
 // should they be gone (T. Chen, B. Xu, C. Zhang, C. Guestrin 2016 chose whole segments of a network
 // for this). Only of large tensors: the others' memory does not count, but their time may.
 
-/// Lets Saved compute `output` again instead of keeping its numbers. Its op's Backward should hold
-/// `origin`, or it is gone, and nobody may overwrite what it reads. Returns output.
+/// Lets Saved compute `output`, and views of it, again instead of keeping its numbers. Its op's
+/// Backward should hold `origin`, or it is gone, and nobody may overwrite what it reads. Returns
+/// output.
 Tensor computed_again(Tensor output, const std::shared_ptr<const detail::Origin>& origin);
 
 /// A tensor kept for the reverse sweep; reading it later throws Error if someone has overwritten it
@@ -198,6 +199,7 @@ class Saved {
   /// What there is instead of the numbers.
   struct Again {
     std::weak_ptr<detail::Storage> storage;  // while others hold it
+    std::int64_t count;
     std::shared_ptr<const detail::Origin> origin;
   };
   [[noreturn]] void throw_overwritten() const;

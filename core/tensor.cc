@@ -52,6 +52,7 @@ Tensor Tensor::from(std::span<const Real> values, const Shape& shape) {
 
 std::span<Real> Tensor::mutable_data() {
   ++body().storage->version;
+  body_->storage->origin.reset();
   return {body_->storage->data + body_->offset, static_cast<std::size_t>(size())};
 }
 

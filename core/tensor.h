@@ -18,6 +18,13 @@ namespace tapestry {
 
 namespace detail {
 
+/// What a block of numbers follows from: see Note [Computing again].
+struct Origin {
+  virtual ~Origin() = default;
+  /// Writes the numbers, the same bits each time.
+  virtual void compute(Real* to) const = 0;
+};
+
 /// A block of numbers from the pool, shared by the views of it. `version` counts the times someone
 /// asked to write.
 struct Storage {
@@ -28,19 +35,12 @@ struct Storage {
   Real* data;
   std::int64_t count;
   std::uint64_t version = 0;
-};
-
-/// What a tensor follows from: see Note [Computing again].
-struct Origin {
-  virtual ~Origin() = default;
-  /// Writes the tensor's numbers, the same bits each time.
-  virtual void compute(Real* to) const = 0;
+  std::weak_ptr<const Origin> origin;  // until someone writes
 };
 
 struct TensorBody {
   Shape shape;
   std::shared_ptr<Storage> storage;
-  std::weak_ptr<const Origin> origin;
   std::int64_t offset = 0;
   std::uint64_t tape = 0;   // the tape this is a value of, 0 for none; see Tape::id_
   std::int32_t index = -1;  // its position there

@@ -372,6 +372,22 @@ TEST_CASE("normalize: an output that is computed again follows from unchanged in
     y.mutable_data()[5] = 1000;
     CHECK(tape.gradient(loss, {w})[0].to_vector() == before);
   }
+  SUBCASE("what is saved afterwards is what was written") {
+    y.mutable_data()[5] = 1000;
+    const std::vector<Real> written = y.to_vector();
+    const Tensor later = sum(y * w);
+    y = Tensor();
+    CHECK(tape.gradient(later, {w})[0].to_vector() == written);
+  }
+  SUBCASE("a view of it is computed again too") {
+    const std::int64_t live = memory_stats().live_bytes;
+    Tensor half = reshape(y, {2, 32, 64, 64});
+    const Tensor other = sum(half * reshape(w, half.shape()));
+    y = half = Tensor();
+    CHECK(memory_stats().live_bytes <
+          live - shape.size() / 2 * static_cast<std::int64_t>(sizeof(Real)));
+    CHECK(tape.gradient(other, {w})[0].to_vector() == before);
+  }
   SUBCASE("those of the norm's input may not") {
     y = Tensor();
     x.mutable_data()[5] = 1000;
