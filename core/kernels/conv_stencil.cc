@@ -251,8 +251,6 @@ constexpr std::int64_t kChunkWork = 500'000;
 // Of at least so many panels of weights, the first leaves the others a copy of the pixels, aligned
 // and in a row: it takes twice as long, they 5 to 10 % less.
 constexpr std::int64_t kCopyPanels = 10;
-// Pixels that are copied for one tap after the other: fewer would cost more for each call.
-constexpr std::int64_t kTapPixels = 112;
 constexpr std::int64_t kLine = 64 / sizeof(Real);  // numbers in a cache line
 
 /// Everything about a stencil that does not depend on the numbers: which rows make a unit, which

@@ -106,6 +106,8 @@ bool reads_weights_in_place(const Stencil& stencil);
 /// Whether run_stencil() copies the pixels that each tap reads side by side, instead of reading
 /// them from planes: vectors end within a row of those where rows are short.
 bool copies_taps(const Stencil& stencil);
+/// At least so many pixels at a time: fewer would cost more for each call.
+inline constexpr std::int64_t kTapPixels = 112;
 
 /// Expected time of run_stencil() in cycles.
 double stencil_cost(const Stencil& stencil);

@@ -16,8 +16,8 @@ namespace {
 constexpr double kOperation = 0.575, kStore = 8, kStep = 4, kRow = 12, kCopied = 0.6, kFar = 2,
                  kPacked = 2.5, kUnpacked = 1;
 
-// Pixels and rows of a unit of work, when these are few.
-constexpr std::int64_t kTapPixels = 112, kBandRows = 4;
+// Rows of a unit of work that are not copied by tap, when they are few.
+constexpr std::int64_t kBandRows = 4;
 
 double copy_cost(std::int64_t rows, std::int64_t columns, std::int64_t step) {
   return static_cast<double>(rows) *

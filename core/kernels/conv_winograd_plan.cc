@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/kernels/ceil_div.h"
-#include "core/kernels/conv_window.h"
 
 namespace tapestry::kernels {
 namespace {
