@@ -26,12 +26,17 @@ namespace {
 //
 // with k = (channel, tap), they are read, or written, once and as they lie in memory.
 //
-// A 1 × 1 kernel makes an image its own matrix of columns, however many pixels it has. Then nothing
-// is copied: one product for each image, all of them with the same weights.
+// Taps that do not overlap, as of patches or of a 1 × 1 kernel with stride 2, do not copy a pixel
+// twice, however many there are. Then there is a product for each image, all of them with the same
+// packed weights, a few images at a time so that their columns stay in a cache; what comes out
+// lies as it should. A 1 × 1 kernel with stride 1 makes an image its own matrix of columns, and
+// nothing is copied.
 
 constexpr std::int64_t kGrain = 20'000;  // numbers copied, about 10 µs
 // Columns, beyond which they would take too much of the third-level cache.
 constexpr std::int64_t kColumnBytes = 16 << 20;
+// Columns of images that are multiplied together: they stay in the cache.
+constexpr std::int64_t kGroupBytes = 2 << 20;
 // Pixels of an image, from which on its part of a weight's gradient is a product of its own:
 // loading and storing the sums takes a tenth of the time.
 constexpr std::int64_t kLongSum = 128;
@@ -82,116 +87,119 @@ class Merged {
   const Real* data_;
 };
 
+/// The pixels that a tap reads.
+Window tap_window(const ConvShape& s, std::int64_t tap) {
+  return {s.height,
+          s.width,
+          tap / s.kernel_w * s.dilation_h - s.padding_h,
+          tap % s.kernel_w * s.dilation_w - s.padding_w,
+          s.stride_h,
+          s.stride_w,
+          s.out_h(),
+          s.out_w()};
+}
+
+// In a row of the image, the taps of a pixel are followed by those of the next.
+void copy_patches(const ConvShape& s, const Real* x, Real* columns) {
+  const Sizes size(s);
+  const std::int64_t out_w = s.out_w(), step = s.kernel_w * size.all_pixels;
+  parallel_for(s.channels * s.kernel_h, ceil_div(kGrain, step),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; ++row) {
+                   const std::int64_t c = row / s.kernel_h, a = row % s.kernel_h;
+                   Real* to = columns + row * step;
+                   for (std::int64_t n = 0; n < s.n; ++n) {
+                     const Real* image = x + (n * s.channels + c) * s.height * s.width;
+                     for (std::int64_t i = 0; i < s.out_h(); ++i, to += out_w) {
+                       transpose(image + (i * s.kernel_h + a) * s.width, s.kernel_w, out_w,
+                                 s.kernel_w, to, size.all_pixels);
+                     }
+                   }
+                 }
+               });
+}
+
 /// columns[(channel, tap)][(image, pixel)].
+void copy_columns(const ConvShape& s, const Real* x, Real* columns) {
+  // Every other number of a long row is read in vectors.
+  const bool every_other = s.kernel_w == 2 && s.out_w() >= tile_shape().lanes;
+  if (is_cut_into_patches(s) && !every_other) return copy_patches(s, x, columns);
+  const Sizes size(s);
+  parallel_for(s.channels, ceil_div(kGrain, size.taps * size.all_pixels),
+               [&](std::int64_t begin, std::int64_t end) {
+                 Real* to = columns + begin * size.taps * size.all_pixels;
+                 for (std::int64_t c = begin; c < end; ++c) {
+                   for (std::int64_t t = 0; t < size.taps; ++t, to += size.all_pixels) {
+                     copy_windows(tap_window(s, t), s.n, x + c * s.height * s.width,
+                                  s.channels * s.height * s.width, to, size.pixels);
+                   }
+                 }
+               });
+}
+
+/// The same, or one image that is its own columns.
 class Columns {
  public:
   Columns(const ConvShape& s, const Real* x)
       : copy_(as_it_lies(s) ? 1 : Sizes(s).depth * Sizes(s).all_pixels), data_(x) {
     if (as_it_lies(s)) return;
+    copy_columns(s, x, copy_.data());
     data_ = copy_.data();
-    if (is_cut_into_patches(s)) {
-      turn_patches(s, x);
-      return;
-    }
-    const Sizes size(s);
-    parallel_for(s.channels, ceil_div(kGrain, size.taps * size.all_pixels),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   Real* to = copy_.data() + begin * size.taps * size.all_pixels;
-                   for (std::int64_t c = begin; c < end; ++c) {
-                     for (std::int64_t t = 0; t < size.taps; ++t) {
-                       const Window window{s.height,
-                                           s.width,
-                                           t / s.kernel_w * s.dilation_h - s.padding_h,
-                                           t % s.kernel_w * s.dilation_w - s.padding_w,
-                                           s.stride_h,
-                                           s.stride_w,
-                                           s.out_h(),
-                                           s.out_w()};
-                       copy_windows(window, s.n, x + c * s.height * s.width,
-                                    s.channels * s.height * s.width, to, size.pixels);
-                       to += s.n * size.pixels;
-                     }
-                   }
-                 });
   }
   const Real* data() const { return data_; }
 
  private:
-  // In a row of the image, the taps of a pixel are followed by those of the next.
-  void turn_patches(const ConvShape& s, const Real* x) {
-    const Sizes size(s);
-    const std::int64_t out_w = s.out_w(), step = s.kernel_w * size.all_pixels;
-    parallel_for(s.channels * s.kernel_h, ceil_div(kGrain, step),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t row = begin; row < end; ++row) {
-                     const std::int64_t c = row / s.kernel_h, a = row % s.kernel_h;
-                     Real* to = copy_.data() + row * step;
-                     for (std::int64_t n = 0; n < s.n; ++n) {
-                       const Real* image = x + (n * s.channels + c) * s.height * s.width;
-                       for (std::int64_t i = 0; i < s.out_h(); ++i, to += out_w) {
-                         transpose(image + (i * s.kernel_h + a) * s.width, s.kernel_w, out_w,
-                                   s.kernel_w, to, size.all_pixels);
-                       }
-                     }
-                   }
-                 });
-  }
-
   static bool as_it_lies(const ConvShape& s) { return s.n == 1 && lies_as_columns(s); }
 
   Scratch<Real> copy_;
   const Real* data_;
 };
 
-/// From pixels' taps, Sizes::depth apart, to the image.
-void place_patches(const ConvShape& s, const Real* from, Real bias, Real* to) {
-  const std::int64_t out_h = s.out_h(), out_w = s.out_w(), depth = Sizes(s).depth;
-  if (out_h * s.kernel_h < s.height || out_w * s.kernel_w < s.width)
-    std::fill_n(to, s.height * s.width, bias);
-  for (std::int64_t i = 0; i < out_h; ++i) {
-    for (std::int64_t j = 0; j < out_w; ++j, from += depth) {
-      Real* corner = to + i * s.kernel_h * s.width + j * s.kernel_w;
-      for (std::int64_t a = 0; a < s.kernel_h; ++a) {
-        for (std::int64_t b = 0; b < s.kernel_w; ++b)
-          corner[a * s.width + b] = from[a * s.kernel_w + b] + bias;
-      }
-    }
+/// The adjoint of copy_patches() for one channel of an image: from taps (tap, pixel), each `apart`
+/// numbers from the one before.
+void place_patches(const ConvShape& s, const Real* taps, std::int64_t apart, Real* to) {
+  for (std::int64_t row = 0; row < s.out_h() * s.kernel_h; ++row) {
+    transpose(taps + row % s.kernel_h * s.kernel_w * apart + row / s.kernel_h * s.out_w(), apart,
+              s.kernel_w, s.out_w(), to + row * s.width, s.kernel_w);
   }
 }
 
-/// The adjoint of Columns, plus bias, for columns[(image, pixel)][(channel, tap)].
-void add_up_columns(const ConvShape& s, const Real* columns, const Real* bias, Real* dx) {
+/// The adjoint of copy_columns(), plus bias, for columns[(channel, tap)][(image, pixel)] or,
+/// by_pixel, columns[(image, pixel)][(channel, tap)].
+void add_up_columns(const ConvShape& s, const Real* columns, bool by_pixel, const Real* bias,
+                    Real* dx) {
+  // Numbers of an image's channels that are added up together: they stay in the first-level cache.
+  constexpr std::int64_t kTogether = 4096;
   const Sizes size(s);
-  const std::int64_t out_h = s.out_h(), out_w = s.out_w(), plane = s.height * s.width;
-  const std::int64_t items = s.n * s.channels;
-  parallel_for(items, ceil_div(kGrain, size.taps * size.pixels),
+  const bool patches = is_cut_into_patches(s);
+  const bool clear = !patches || s.height % s.kernel_h != 0 || s.width % s.kernel_w != 0;
+  const std::int64_t plane = s.height * s.width, apart = by_pixel ? size.pixels : size.all_pixels,
+                     most = std::clamp<std::int64_t>(
+                         kTogether / std::max(plane, size.taps * size.pixels), 1, s.channels),
+                     parts = ceil_div(s.channels, most);
+  parallel_for(s.n * parts, ceil_div(kGrain, most * size.taps * size.pixels),
                [&](std::int64_t begin, std::int64_t end) {
-                 Scratch<Real> pixels(size.taps * size.pixels);  // (tap, pixel)
+                 Scratch<Real> turned(by_pixel ? most * size.taps * size.pixels : 1);  // (k, pixel)
                  for (std::int64_t item = begin; item < end; ++item) {
-                   const std::int64_t n = item / s.channels, c = item % s.channels;
-                   if (is_cut_into_patches(s)) {
-                     place_patches(s, columns + n * size.pixels * size.depth + c * size.taps,
-                                   bias == nullptr ? Real(0) : bias[c], dx + item * plane);
-                     continue;
+                   const std::int64_t n = item / parts, c0 = item % parts * most,
+                                      channels = std::min(most, s.channels - c0);
+                   const Real* taps = columns + c0 * size.taps * size.all_pixels + n * size.pixels;
+                   if (by_pixel) {
+                     transpose(columns + n * size.pixels * size.depth + c0 * size.taps, size.depth,
+                               size.pixels, channels * size.taps, turned.data(), size.pixels);
+                     taps = turned.data();
                    }
-                   transpose(columns + n * size.pixels * size.depth + c * size.taps, size.depth,
-                             size.pixels, size.taps, pixels.data(), size.pixels);
-                   Real* to = dx + item * plane;
-                   std::fill(to, to + plane, bias == nullptr ? Real(0) : bias[c]);
-                   for (std::int64_t t = 0; t < size.taps; ++t) {
-                     const std::int64_t y0 = t / s.kernel_w * s.dilation_h - s.padding_h,
-                                        x0 = t % s.kernel_w * s.dilation_w - s.padding_w;
-                     // Columns [first, last) of g reach a pixel inside.
-                     const std::int64_t first = x0 >= 0 ? 0 : ceil_div(-x0, s.stride_w);
-                     const std::int64_t last =
-                         s.width <= x0 ? 0 : std::min(out_w, ceil_div(s.width - x0, s.stride_w));
-                     for (std::int64_t i = 0; i < out_h; ++i) {
-                       const std::int64_t y = y0 + i * s.stride_h;
-                       if (y < 0 || y >= s.height) continue;
-                       Real* row = to + y * s.width + x0;
-                       const Real* from = pixels.data() + (t * out_h + i) * out_w;
-                       for (std::int64_t j = first; j < last; ++j) row[j * s.stride_w] += from[j];
-                     }
+                   Real* to = dx + (n * s.channels + c0) * plane;
+                   if (clear) std::fill_n(to, channels * plane, Real(0));
+                   for (std::int64_t c = 0; patches && c < channels; ++c)
+                     place_patches(s, taps + c * size.taps * apart, apart, to + c * plane);
+                   for (std::int64_t t = 0; !patches && t < size.taps; ++t) {
+                     add_windows(tap_window(s, t), channels, taps + t * apart, size.taps * apart,
+                                 to, plane);
+                   }
+                   for (std::int64_t c = 0; bias != nullptr && c < channels; ++c) {
+                     for (std::int64_t i = c * plane; i < (c + 1) * plane; ++i)
+                       to[i] += bias[c0 + c];
                    }
                  }
                });
@@ -212,13 +220,52 @@ void turn_images(std::int64_t images, std::int64_t pixels, std::int64_t rows, co
                });
 }
 
-/// The products of one matrix with each image's (rows, pixels).
-void multiply_images(const ConvShape& s, GemmShape shape, const Real* matrix, const Real* from,
-                     Real* to) {
-  shape.n = s.height * s.width;
+/// One image's matrix, of which a row has a number for each pixel, and how far the next row and the
+/// next image's matrix are.
+template <class T>
+struct Images {
+  T* data;
+  std::int64_t row, image;
+};
+template <class T>
+Images<T> channels_of(const ConvShape& s, std::int64_t channels, T* data) {
+  const std::int64_t pixels = Sizes(s).pixels;
+  return {data, pixels, channels * pixels};
+}
+template <class T>
+Images<T> columns_of(const ConvShape& s, T* data) {
+  const Sizes size(s);
+  return {data, size.all_pixels, size.pixels};
+}
+
+/// Of an image's columns.
+std::int64_t image_bytes(const ConvShape& s) {
+  const Sizes size(s);
+  return size.depth * size.pixels * static_cast<std::int64_t>(sizeof(Real));
+}
+
+/// visit(shape of some images, the first one), a group after the other, the columns of which stay
+/// in a cache.
+template <class Visit>
+void each_group(const ConvShape& s, Visit visit) {
+  const std::int64_t images =
+      lies_as_columns(s) ? s.n : std::max<std::int64_t>(kGroupBytes / image_bytes(s), 1);
+  for (std::int64_t first = 0; first < s.n; first += images) {
+    ConvShape part = s;
+    part.n = std::min(images, s.n - first);
+    visit(part, first);
+  }
+}
+
+/// The products of one matrix with each image's.
+void multiply_images(const ConvShape& s, GemmShape shape, const Real* matrix,
+                     const Images<const Real>& from, const Images<Real>& to) {
+  shape.n = Sizes(s).pixels;
+  shape.ldb = from.row;
+  shape.ldc = to.row;
   std::vector<GemmOperands> images;
   for (std::int64_t n = 0; n < s.n; ++n)
-    images.push_back({matrix, from + n * shape.k * shape.n, to + n * shape.m * shape.n});
+    images.push_back({matrix, from.data + n * from.image, to.data + n * to.image});
   gemm_batched(shape, images);
 }
 
@@ -244,18 +291,22 @@ void multiply_pixels(const ConvShape& s, std::int64_t parts, std::int64_t pixels
   if (flip) turn_images(1, depth, outputs, turned.data(), dw);
 }
 
-/// Cycles of a product for each image, as it lies.
+/// Cycles of a product for each image.
 double images_cost(const ConvShape& s) {
-  const std::int64_t lanes = tile_shape().lanes, pixels = s.height * s.width;
-  if (s.groups != 1 || !lies_as_columns(s) || pixels < lanes)
+  const Sizes size(s);
+  const std::int64_t lanes = tile_shape().lanes;
+  const bool whole = lies_as_columns(s);
+  if (s.groups != 1 || size.pixels < lanes || (!whole && image_bytes(s) > kColumnBytes))
     return std::numeric_limits<double>::infinity();
-  const auto weights = static_cast<double>(s.w_size());
-  const double cut_vectors = pixels % lanes == 0 ? 0 : static_cast<double>(s.n);
+  const auto weights = static_cast<double>(s.w_size()),
+             pixels = static_cast<double>(size.all_pixels);
+  const double cut_vectors = size.pixels % lanes == 0 ? 0 : static_cast<double>(s.n);
   // Two vectors of products per cycle, of which 89 % are reached, 0.7 per weight, 0.1 per number of
-  // either map, and 40 for each row of one that ends within a vector. Measured.
-  return weights * (0.7 + 0.56 * static_cast<double>(s.n * ceil_div(pixels, lanes))) +
-         static_cast<double>(s.channels + s.out_channels) *
-             (0.1 * static_cast<double>(s.n * pixels) + 40 * cut_vectors);
+  // either operand, and 40 for each row of one that ends within a vector; 2 for each number of the
+  // columns that is copied or added up. Measured.
+  return weights * (0.7 + 0.56 * static_cast<double>(s.n * ceil_div(size.pixels, lanes))) +
+         static_cast<double>(size.depth + s.out_channels) * (0.1 * pixels + 40 * cut_vectors) +
+         (whole ? 0 : 2 * pixels * static_cast<double>(size.depth));
 }
 
 /// Cycles of a product with all images' columns.
@@ -283,10 +334,10 @@ double matrix_input_cost(const ConvShape& s) {
   // Columns are turned around and added up, 1 for each number, and the result is cleared before.
   // Measured.
   const Sizes size(s);
-  const double adding = lies_as_columns(s) ? 0
-                                           : static_cast<double>(size.depth * size.all_pixels) +
-                                                 0.5 * static_cast<double>(s.x_size());
-  return std::min(images_cost(s), columns_cost(s) + adding);
+  if (lies_as_columns(s)) return matrix_cost(s);
+  const double adding = static_cast<double>(size.depth * size.all_pixels),
+               clearing = is_cut_into_patches(s) ? 0 : 0.6 * static_cast<double>(s.x_size());
+  return std::min(images_cost(s), columns_cost(s) + adding) + clearing;
 }
 
 double matrix_weight_cost(const ConvShape& s) {
@@ -304,11 +355,19 @@ double matrix_weight_cost(const ConvShape& s) {
 
 void run_matrix_forward(const ConvShape& s, const Real* x, const Real* weight, const Real* bias,
                         Real* y) {
-  if (by_image(s)) {
-    return multiply_images(s, {.m = s.out_channels, .k = s.channels, .row_bias = bias}, weight, x,
-                           y);
-  }
   const Sizes size(s);
+  if (by_image(s)) {
+    return each_group(s, [&](const ConvShape& part, std::int64_t first) {
+      const bool whole = lies_as_columns(s);
+      const Real* from = x + first * s.channels * s.height * s.width;
+      Scratch<Real> columns(whole ? 1 : size.depth * Sizes(part).all_pixels);
+      if (!whole) copy_columns(part, from, columns.data());
+      multiply_images(
+          part, {.m = s.out_channels, .k = size.depth, .row_bias = bias}, weight,
+          whole ? channels_of(s, s.channels, from) : columns_of<const Real>(part, columns.data()),
+          channels_of(s, s.out_channels, y + first * s.out_channels * size.pixels));
+    });
+  }
   const Columns columns(s, x);
   Scratch<Real> result(size.all_pixels * s.out_channels);  // (pixel, output channel)
   gemm({.m = size.all_pixels,
@@ -323,15 +382,25 @@ void run_matrix_forward(const ConvShape& s, const Real* x, const Real* weight, c
 
 void run_matrix_input_grad(const ConvShape& s, const Real* g, const Real* weight, const Real* bias,
                            Real* dx) {
-  if (by_image(s)) {
-    return multiply_images(
-        s, {.m = s.channels, .k = s.out_channels, .transpose_a = true, .row_bias = bias}, weight, g,
-        dx);
-  }
   const Sizes size(s);
+  const bool whole = lies_as_columns(s);
+  if (by_image(s)) {
+    return each_group(s, [&](const ConvShape& part, std::int64_t first) {
+      Real* to = dx + first * s.channels * s.height * s.width;
+      Scratch<Real> columns(whole ? 1 : size.depth * Sizes(part).all_pixels);
+      multiply_images(part,
+                      {.m = size.depth,
+                       .k = s.out_channels,
+                       .transpose_a = true,
+                       .row_bias = whole ? bias : nullptr},
+                      weight,
+                      channels_of(s, s.out_channels, g + first * s.out_channels * size.pixels),
+                      whole ? channels_of(s, s.channels, to) : columns_of(part, columns.data()));
+      if (!whole) add_up_columns(part, columns.data(), false, bias, to);
+    });
+  }
   const Merged merged(s.n, s.out_channels, size.pixels, g);
   Scratch<Real> columns(size.all_pixels * size.depth);  // (pixel, k)
-  const bool whole = lies_as_columns(s);
   gemm({.m = size.all_pixels,
         .n = size.depth,
         .k = s.out_channels,
@@ -341,7 +410,7 @@ void run_matrix_input_grad(const ConvShape& s, const Real* g, const Real* weight
   if (whole) {
     turn_images(s.n, size.pixels, s.channels, columns.data(), dx);
   } else {
-    add_up_columns(s, columns.data(), bias, dx);
+    add_up_columns(s, columns.data(), true, bias, dx);
   }
 }
 

@@ -88,6 +88,21 @@ void CopyRows(const Real* in, std::int64_t in_step, std::int64_t rows, std::int6
   }
 }
 
+// Rows [i0, i1) and columns [j0, j1) of a window that are inside the image.
+struct Part {
+  std::int64_t i0, i1, j0, j1;
+};
+Part Inside(const Window& window) {
+  const auto within = [](std::int64_t x, std::int64_t apart, std::int64_t most) {
+    const std::int64_t first = x <= 0 ? 0 : apart == 1 ? x : (x + apart - 1) / apart;
+    return std::min(first, most);
+  };
+  const std::int64_t i0 = within(-window.y0, window.step_h, window.rows),
+                     j0 = within(-window.x0, window.step_w, window.columns);
+  return {i0, std::max(within(window.height - window.y0, window.step_h, window.rows), i0), j0,
+          std::max(within(window.width - window.x0, window.step_w, window.columns), j0)};
+}
+
 void CopyWindows(const Window& window, std::int64_t images, const Real* image,
                  std::int64_t image_step, Real* to, std::int64_t to_step) {
   const std::int64_t step = window.step_w, columns = window.columns;
@@ -99,16 +114,7 @@ void CopyWindows(const Window& window, std::int64_t images, const Real* image,
     }
     return;
   }
-  const auto within = [](std::int64_t x, std::int64_t apart, std::int64_t most) {
-    const std::int64_t first = x <= 0 ? 0 : apart == 1 ? x : (x + apart - 1) / apart;
-    return std::min(first, most);
-  };
-  // Rows [i0, i1) and columns [j0, j1) are inside the image.
-  const std::int64_t i0 = within(-window.y0, window.step_h, window.rows),
-                     i1 = std::max(within(window.height - window.y0, window.step_h, window.rows),
-                                   i0),
-                     j0 = within(-window.x0, step, columns),
-                     j1 = std::max(within(window.width - window.x0, step, columns), j0);
+  const auto [i0, i1, j0, j1] = Inside(window);
   // Most rows are short, so whole vectors may read into the image's next rows and write into those
   // of the window, which follow; but not beyond the end of either.
   const auto lanes = static_cast<std::int64_t>(kLanes);
@@ -171,6 +177,39 @@ void Put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
   for (; i < count; ++i) to[i * step] = from[i];
 }
 
+void AddWindows(const Window& window, std::int64_t images, const Real* from, std::int64_t from_step,
+                Real* image, std::int64_t image_step) {
+  const D d;
+  const auto [i0, i1, j0, j1] = Inside(window);
+  const std::int64_t step = window.step_w, count = j1 - j0;
+  for (; images > 0; --images, from += from_step, image += image_step) {
+    for (std::int64_t i = i0; i < i1; ++i) {
+      const Real* in = from + i * window.columns + j0;
+      const std::int64_t at =
+          (window.y0 + i * window.step_h) * window.width + window.x0 + j0 * step;
+      Real* to = image + at;
+      std::int64_t j = 0;
+      // Whole vectors may read numbers of the next rows and leave those of the image as they are,
+      // but not beyond the end of either.
+      const std::int64_t more = (window.rows - i) * window.columns - j0,
+                         room = window.height * window.width - at;
+      for (; step <= 2 && j < count && j + kLanes <= more && (j + kLanes) * step <= room;
+           j += kLanes) {
+        const V terms = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(count - j)),
+                                           hn::LoadU(d, in + j));
+        if (step == 1) {
+          hn::StoreU(hn::Add(hn::LoadU(d, to + j), terms), d, to + j);
+        } else {
+          V even, odd;
+          hn::LoadInterleaved2(d, to + 2 * j, even, odd);
+          hn::StoreInterleaved2(hn::Add(even, terms), odd, d, to + 2 * j);
+        }
+      }
+      for (; j < count; ++j) to[j * step] += in[j];
+    }
+  }
+}
+
 // Two passes, so that no vector is read from two that were stored just before: the processor cannot
 // forward these.
 void DealPlanes(const Deal& job, const Real* image, Real* window, Real* planes) {
@@ -217,6 +256,7 @@ namespace tapestry::kernels {
 HWY_EXPORT(CopyWindows);
 HWY_EXPORT(Interleave);
 HWY_EXPORT(Put);
+HWY_EXPORT(AddWindows);
 HWY_EXPORT(DealPlanes);
 
 void copy_windows(const Window& window, std::int64_t images, const Real* image,
@@ -228,6 +268,10 @@ void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to)
 }
 void put(const Real* from, std::int64_t count, std::int64_t step, Real* to) {
   HWY_DYNAMIC_DISPATCH(Put)(from, count, step, to);
+}
+void add_windows(const Window& window, std::int64_t images, const Real* from,
+                 std::int64_t from_step, Real* image, std::int64_t image_step) {
+  HWY_DYNAMIC_DISPATCH(AddWindows)(window, images, from, from_step, image, image_step);
 }
 void deal(const Deal& job, const Real* image, Real* window, Real* planes) {
   HWY_DYNAMIC_DISPATCH(DealPlanes)(job, image, window, planes);

@@ -30,6 +30,9 @@ void copy_windows(const Window& window, std::int64_t images, const Real* image,
 inline void copy_window(const Window& window, const Real* image, Real* to) {
   copy_windows(window, 1, image, 0, to, 0);
 }
+/// The adjoint: pixel (y0 + i · step_h, x0 + j · step_w) += from[i · columns + j], if there is one.
+void add_windows(const Window& window, std::int64_t images, const Real* from,
+                 std::int64_t from_step, Real* image, std::int64_t image_step);
 
 /// to[2 · i] = even[i], to[2 · i + 1] = odd[i] for i < count.
 void interleave(const Real* even, const Real* odd, std::int64_t count, Real* to);
