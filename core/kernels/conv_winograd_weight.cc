@@ -3,6 +3,8 @@
 #include <span>
 #include <vector>
 
+#include <hwy/cache_control.h>
+
 #include "core/kernels/ceil_div.h"
 #include "core/kernels/conv_transform.h"
 #include "core/kernels/conv_window.h"
@@ -53,6 +55,7 @@ class WinogradWeight {
     }
     wide_ = (tile_columns_ * size_.m - size_.m + size_.n - 1) * s.stride_w + 1 + x1 - x0_;
     high_ = (size_.n - 1) * s.stride_h + 1 + y1 - y0_;
+    place_tiles();
   }
 
   void run(const Real* g, const Real* x, Real* dw) const {
@@ -106,6 +109,32 @@ class WinogradWeight {
   }
 
  private:
+  // Where in the copies of a row of tiles the transforms read pixels, and where they write.
+  void place_tiles() {
+    const std::int64_t width = tile_columns_ * size_.m;
+    for (std::int64_t i = 0; i < size_.n; ++i) {
+      for (std::int64_t j = 0; j < size_.n; ++j) {
+        x_offsets_.push_back(
+            static_cast<std::int32_t>((i * s_.stride_h * wide_ + j * s_.stride_w) * inputs_));
+      }
+    }
+    for (std::int64_t i = 0; i < size_.m; ++i) {
+      for (std::int64_t j = 0; j < size_.m; ++j)
+        g_offsets_.push_back(static_cast<std::int32_t>((i * width + j) * outputs_));
+    }
+    for (std::int64_t t = 0; t < tile_columns_; ++t) {
+      std::int64_t k = t * x_row_;
+      for (const Filter& f : filters_) {
+        const std::int64_t in =
+            ((origin_y(f) - y0_) * wide_ + origin_x(f) - x0_ + t * size_.m * s_.stride_w) * inputs_;
+        for (std::int64_t c = 0; c < inputs_; c += tile_.lanes, k += tile_.lanes)
+          x_vectors_.push_back({in + c, k});
+      }
+      for (std::int64_t o = 0; o < outputs_; o += tile_.lanes)
+        g_vectors_.push_back({t * size_.m * outputs_ + o, t * g_row_ + o});
+    }
+  }
+
   // Source row and column of the first pixel of the first tile.
   std::int64_t origin_y(const Filter& f) const {
     return f.dy * st_.in_step_h + st_.planes[static_cast<std::size_t>(f.plane)].row0;
@@ -114,70 +143,69 @@ class WinogradWeight {
     return f.dx * st_.in_step_w + st_.planes[static_cast<std::size_t>(f.plane)].column0;
   }
 
-  /// to[(i · width + j) · channels_to + c] = source[c][y0 + i][x0 + j], 0 outside the image.
-  void channels_last(const Real* source, std::int64_t channels, std::int64_t image_h,
-                     std::int64_t image_w, std::int64_t y0, std::int64_t x0, std::int64_t rows,
-                     std::int64_t width, std::int64_t channels_to, Real* to) const {
+  /// Channels of an image, of which copies have `padded`; and the way from a pixel to that of the
+  /// same place in what is copied next.
+  struct Channels {
+    const Real* source;
+    std::int64_t count, height, width, padded, ahead;
+  };
+
+  /// to[(i · width + j) · padded + c] = source[c][y0 + i][x0 + j], 0 outside the image.
+  void channels_last(const Channels& from, std::int64_t y0, std::int64_t x0, std::int64_t rows,
+                     std::int64_t width, Real* to) const {
     const std::int64_t first = std::clamp<std::int64_t>(-x0, 0, width),
-                       last = std::clamp(image_w - x0, first, width);
-    for (std::int64_t i = 0; i < rows; ++i, to += width * channels_to) {
+                       last = std::clamp(from.width - x0, first, width);
+    for (std::int64_t i = 0; i < rows; ++i, to += width * from.padded) {
       const std::int64_t y = y0 + i;
-      if (y < 0 || y >= image_h || channels < channels_to)
-        std::fill(to, to + width * channels_to, Real(0));
-      if (y < 0 || y >= image_h) continue;
-      std::fill(to, to + first * channels_to, Real(0));
-      transpose(source + y * image_w + x0 + first, image_h * image_w, channels, last - first,
-                to + first * channels_to, channels_to);
-      std::fill(to + last * channels_to, to + width * channels_to, Real(0));
+      const bool inside = y >= 0 && y < from.height;
+      if (!inside || from.count < from.padded) std::fill(to, to + width * from.padded, Real(0));
+      if (!inside) continue;
+      std::fill(to, to + first * from.padded, Real(0));
+      const Real* row = from.source + y * from.width + x0 + first;
+      const std::int64_t channel = from.height * from.width;
+      // Channels lie too far apart for the processor to see where reading goes on.
+      for (std::int64_t c = 0; c < from.count; ++c) {
+        for (std::int64_t j = 0; j < last - first; j += 64 / kRealBytes)
+          hwy::Prefetch(row + c * channel + from.ahead + j);
+      }
+      transpose(row, channel, from.count, last - first, to + first * from.padded, from.padded);
+      std::fill(to + last * from.padded, to + width * from.padded, Real(0));
     }
+  }
+
+  // From a row of tiles to the next one, which may be another image's.
+  std::int64_t ahead(std::int64_t tile_row, std::int64_t row, std::int64_t image) const {
+    return tile_row + 1 < tile_rows_ ? row : image - tile_row * row;
   }
 
   void load_x(std::int64_t group, std::int64_t row, const Real* x, Real* pixels, Real* to,
               std::int64_t stride) const {
-    const std::int64_t image = row / tile_rows_, tile_row = row % tile_rows_;
-    channels_last(x + (image * st_.groups + group) * st_.in_channels * st_.in_h * st_.in_w,
-                  st_.in_channels, st_.in_h, st_.in_w, tile_row * size_.m * s_.stride_h + y0_, x0_,
-                  high_, wide_, inputs_, pixels);
-    std::vector<std::int32_t> offsets;
-    for (std::int64_t i = 0; i < size_.n; ++i) {
-      for (std::int64_t j = 0; j < size_.n; ++j) {
-        offsets.push_back(
-            static_cast<std::int32_t>((i * s_.stride_h * wide_ + j * s_.stride_w) * inputs_));
-      }
-    }
-    std::vector<TileVector> vectors;
-    for (std::int64_t t = 0; t < tile_columns_; ++t) {
-      std::int64_t k = t * x_row_;
-      for (const Filter& f : filters_) {
-        const std::int64_t in =
-            ((origin_y(f) - y0_) * wide_ + origin_x(f) - x0_ + t * size_.m * s_.stride_w) * inputs_;
-        for (std::int64_t c = 0; c < inputs_; c += tile_.lanes, k += tile_.lanes)
-          vectors.push_back({in + c, k});
-      }
-    }
-    transform_input(scheme_, pixels, offsets.data(), vectors.data(),
-                    static_cast<std::int64_t>(vectors.size()), to, stride);
+    const std::int64_t tile_row = row % tile_rows_, step = size_.m * s_.stride_h,
+                       channel = st_.in_h * st_.in_w, of_group = st_.in_channels * channel;
+    const Channels from{x + (row / tile_rows_ * st_.groups + group) * of_group,
+                        st_.in_channels,
+                        st_.in_h,
+                        st_.in_w,
+                        inputs_,
+                        ahead(tile_row, step * st_.in_w, st_.groups * of_group)};
+    channels_last(from, tile_row * step + y0_, x0_, high_, wide_, pixels);
+    transform_input(scheme_, pixels, x_offsets_.data(), x_vectors_.data(),
+                    static_cast<std::int64_t>(x_vectors_.size()), to, stride);
   }
 
   void load_g(std::int64_t group, std::int64_t row, const Real* g, Real* pixels, Real* to,
               std::int64_t stride) const {
-    const std::int64_t image = row / tile_rows_, tile_row = row % tile_rows_,
-                       width = tile_columns_ * size_.m;
-    channels_last(g + (image * st_.groups + group) * st_.out_channels * st_.out_h * st_.out_w,
-                  st_.out_channels, st_.out_h, st_.out_w, tile_row * size_.m, 0, size_.m, width,
-                  outputs_, pixels);
-    std::vector<std::int32_t> offsets;
-    for (std::int64_t i = 0; i < size_.m; ++i) {
-      for (std::int64_t j = 0; j < size_.m; ++j)
-        offsets.push_back(static_cast<std::int32_t>((i * width + j) * outputs_));
-    }
-    std::vector<TileVector> vectors;
-    for (std::int64_t t = 0; t < tile_columns_; ++t) {
-      for (std::int64_t o = 0; o < outputs_; o += tile_.lanes)
-        vectors.push_back({t * size_.m * outputs_ + o, t * g_row_ + o});
-    }
-    transform_gradient(scheme_, pixels, offsets.data(), vectors.data(),
-                       static_cast<std::int64_t>(vectors.size()), to, stride);
+    const std::int64_t tile_row = row % tile_rows_, channel = st_.out_h * st_.out_w,
+                       of_group = st_.out_channels * channel;
+    const Channels from{g + (row / tile_rows_ * st_.groups + group) * of_group,
+                        st_.out_channels,
+                        st_.out_h,
+                        st_.out_w,
+                        outputs_,
+                        ahead(tile_row, size_.m * st_.out_w, st_.groups * of_group)};
+    channels_last(from, tile_row * size_.m, 0, size_.m, tile_columns_ * size_.m, pixels);
+    transform_gradient(scheme_, pixels, g_offsets_.data(), g_vectors_.data(),
+                       static_cast<std::int64_t>(g_vectors_.size()), to, stride);
   }
 
   /// Transformed g and x: the n² matrices, strides apart.
@@ -306,6 +334,8 @@ class WinogradWeight {
   std::int64_t inputs_ = 0, outputs_ = 0;               // channels, rounded up to whole vectors
   std::int64_t x_row_ = 0, g_row_ = 0;                  // from one tile to the next
   std::int64_t y0_ = 0, x0_ = 0, wide_ = 0, high_ = 0;  // the pixels of x under a row of tiles
+  std::vector<std::int32_t> x_offsets_, g_offsets_;
+  std::vector<TileVector> x_vectors_, g_vectors_;
 };
 
 // Cycles: per multiply-add of a vector; for transforming a vector, per product; for a vector of
