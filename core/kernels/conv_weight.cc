@@ -19,6 +19,9 @@ constexpr std::int64_t kPixels = 256;
 constexpr std::int64_t kBatchBytes = 2 << 20;
 constexpr std::int64_t kPanelBytes = 128 << 10;  // of packed g, used in turn: second-level cache
 constexpr std::int64_t kChunkWork = 500'000;     // multiply-adds, about 10 µs
+// Of at least so many panels of g, the first leaves the others a copy of the pixels in a row. Where
+// they lie, pixels with 64 channels share few sets of the first-level cache.
+constexpr std::int64_t kCopyPanels = 5;
 
 /// dw[o, tap, c] = Σ_pixels g[o, pixel] · x[pixel + tap, c]. x is copied with its padding into rows
 /// of (column, channel), where the channels of a tap are one run in memory, and those of
@@ -182,10 +185,13 @@ class WeightGrad {
     const std::int64_t share = std::clamp<std::int64_t>(
         std::max(ceil_div(tiles * rows, 16), ceil_div(kChunkWork, work)), 1, tiles);
     const std::int64_t shares = ceil_div(tiles, share);
+    const bool copies = std::min(panels, cut_.count) >= kCopyPanels;
     parallel_for(rows * shares, 1, [&](std::int64_t begin, std::int64_t end) {
+      Scratch<Real> copy(copies ? vectors_ * tile_.lanes * kPixels : 1);
       for (std::int64_t unit = begin; unit < end; ++unit) {
         const std::int64_t first = unit % shares * share * vectors_;
         TileJob job;
+        if (copies) job.copy = copy.data();
         job.rows = outputs_;
         job.first_panel = unit / shares * panels;
         job.last_panel = std::min(cut_.count, job.first_panel + panels);
