@@ -283,7 +283,7 @@ Tensor slice(const Tensor& x, int axis, const Range& range) {
       if (at.step == 1) {
         copy_row(source, target, at.count * view.inner);
       } else if (view.inner == 1) {
-        for (std::int64_t k = 0; k < at.count; ++k) target[k] = source[k * at.step];
+        copy_steps(source, at.step, target, 1, at.count);
       } else {
         for (std::int64_t k = 0; k < at.count; ++k)
           copy_row(source + k * at.step * view.inner, target + k * view.inner, view.inner);
@@ -313,11 +313,12 @@ Tensor unslice(const Tensor& g, int axis, const Range& range, std::int64_t exten
   const Real* from = g.data().data();
   Real* to = x.mutable_data().data();
   for_rows(view.outer, extent * view.inner, [&](std::int64_t i) {
+    const Real* source = from + i * at.count * view.inner;
+    Real* target = to + (i * extent + at.first) * view.inner;
     std::fill_n(to + i * extent * view.inner, extent * view.inner, Real(0));
-    for (std::int64_t k = 0; k < at.count; ++k) {
-      copy_row(from + (i * at.count + k) * view.inner,
-               to + (i * extent + at.first + k * at.step) * view.inner, view.inner);
-    }
+    if (view.inner == 1) return copy_steps(source, 1, target, at.step, at.count);
+    for (std::int64_t k = 0; k < at.count; ++k)
+      copy_row(source + k * view.inner, target + k * at.step * view.inner, view.inner);
   });
   return record("unslice", {g}, x, [a, range](const Tensor& h, const Needs&) -> Grads {
     return {slice(h, a, range)};
