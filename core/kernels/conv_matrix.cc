@@ -324,20 +324,23 @@ double columns_cost(const ConvShape& s) {
          depth * outputs * (0.7 + 0.59 * pixels / static_cast<double>(tile_shape().lanes));
 }
 
-bool by_image(const ConvShape& s) { return images_cost(s) < columns_cost(s); }
+/// The same for an input gradient, which turns these columns around to add them up, 1 for each
+/// number; those of an image it adds up as they lie. Measured.
+double columns_input_cost(const ConvShape& s) {
+  const Sizes size(s);
+  return columns_cost(s) +
+         (lies_as_columns(s) ? 0 : static_cast<double>(size.depth * size.all_pixels));
+}
 
 }  // namespace
 
 double matrix_cost(const ConvShape& s) { return std::min(images_cost(s), columns_cost(s)); }
 
 double matrix_input_cost(const ConvShape& s) {
-  // Columns are turned around and added up, 1 for each number, and the result is cleared before.
-  // Measured.
-  const Sizes size(s);
-  if (lies_as_columns(s)) return matrix_cost(s);
-  const double adding = static_cast<double>(size.depth * size.all_pixels),
-               clearing = is_cut_into_patches(s) ? 0 : 0.6 * static_cast<double>(s.x_size());
-  return std::min(images_cost(s), columns_cost(s) + adding) + clearing;
+  // Windows that overlap are added up in an image that is cleared before. Measured.
+  const double clearing =
+      lies_as_columns(s) || is_cut_into_patches(s) ? 0 : 0.6 * static_cast<double>(s.x_size());
+  return std::min(images_cost(s), columns_input_cost(s)) + clearing;
 }
 
 double matrix_weight_cost(const ConvShape& s) {
@@ -356,7 +359,7 @@ double matrix_weight_cost(const ConvShape& s) {
 void run_matrix_forward(const ConvShape& s, const Real* x, const Real* weight, const Real* bias,
                         Real* y) {
   const Sizes size(s);
-  if (by_image(s)) {
+  if (images_cost(s) < columns_cost(s)) {
     return each_group(s, [&](const ConvShape& part, std::int64_t first) {
       const bool whole = lies_as_columns(s);
       const Real* from = x + first * s.channels * s.height * s.width;
@@ -384,7 +387,7 @@ void run_matrix_input_grad(const ConvShape& s, const Real* g, const Real* weight
                            Real* dx) {
   const Sizes size(s);
   const bool whole = lies_as_columns(s);
-  if (by_image(s)) {
+  if (images_cost(s) < columns_input_cost(s)) {
     return each_group(s, [&](const ConvShape& part, std::int64_t first) {
       Real* to = dx + first * s.channels * s.height * s.width;
       Scratch<Real> columns(whole ? 1 : size.depth * Sizes(part).all_pixels);
